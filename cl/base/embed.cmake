@@ -1,0 +1,25 @@
+# ts_embed(target table prefix files...): compile files into `target` as one C table
+#   const ts_embedded <table>[], ended by a null name      (cl/base/embed.h)
+# Names are the paths below `prefix`. Each file becomes its own object, so a change rebuilds one.
+function(ts_embed target table prefix)
+  set(dir ${CMAKE_CURRENT_BINARY_DIR}/${table})
+  set(entries "")
+  set(externs "")
+  foreach(file ${ARGN})
+    file(RELATIVE_PATH name ${prefix} ${file})
+    string(MAKE_C_IDENTIFIER "${table}_${name}" symbol)
+    set(out ${dir}/${symbol}.S)
+    file(MAKE_DIRECTORY ${dir})
+    file(WRITE ${out}.tmp
+".section .rodata\n.global ${symbol}\n.balign 16\n${symbol}:\n.incbin \"${file}\"\n.global ${symbol}_end\n${symbol}_end:\n.byte 0\n.section .note.GNU-stack,\"\",%progbits\n")
+    configure_file(${out}.tmp ${out} COPYONLY)
+    set_source_files_properties(${out} PROPERTIES OBJECT_DEPENDS ${file} LANGUAGE ASM)
+    target_sources(${target} PRIVATE ${out})
+    string(APPEND externs "extern const unsigned char ${symbol}[], ${symbol}_end[];\n")
+    string(APPEND entries "    {\"${name}\", ${symbol}, ${symbol}_end},\n")
+  endforeach()
+  file(WRITE ${dir}/table.c.tmp
+"#include \"cl/base/embed.h\"\n${externs}const ts_embedded ${table}[] = {\n${entries}    {0, 0, 0},\n};\n")
+  configure_file(${dir}/table.c.tmp ${dir}/table.c COPYONLY)
+  target_sources(${target} PRIVATE ${dir}/table.c)
+endfunction()

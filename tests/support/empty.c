@@ -1,0 +1,1 @@
+typedef int ts_empty_translation_unit;
