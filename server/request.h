@@ -28,7 +28,8 @@ enum {
     TS_SCOPE_INFER = 2,
     TS_SCOPE_WRITE = 4,
     TS_SCOPE_ADMIN = 8,
-    TS_SCOPE_ALL = 15
+    TS_SCOPE_ALL = 15,
+    TS_SCOPE_PUBLIC = 16 /* of a route: no token, but the loopback and Host rules hold */
 };
 
 const char *ts_request_method(const ts_request *req);

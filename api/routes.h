@@ -1,0 +1,19 @@
+/* The table made from routes.def, and the handlers' prototypes. */
+#ifndef TS_API_ROUTES_H
+#define TS_API_ROUTES_H
+
+#include "server/app.h"
+#include "server/request.h"
+#include "server/router.h"
+
+/* Sinks of BODY SINK routes, by their owners' files. */
+
+#define ROUTE(method, pattern, handler, scope, body, sink) \
+    ts_status handler(ts_app *app, ts_request *req, ts_response *res, ts_error *err);
+#include "api/routes.def"
+#undef ROUTE
+
+/** All routes with the error writer of their APIs. */
+extern const ts_router ts_api_router;
+
+#endif

@@ -1,0 +1,91 @@
+/*
+ * The composition root: what one server is made of, and how it starts and stops.
+ *
+ * app.c creates the parts in order and destroys them in reverse; each owner adds its line there.
+ * A pointer is NULL where its part is not (an edge has no device). Handlers and parts read these
+ * fields; nobody writes them after the start.
+ *
+ * Thread: fields are fixed once ts_app_start() returned; the parts say their own rules.
+ */
+#ifndef TS_SERVER_APP_H
+#define TS_SERVER_APP_H
+
+#include <stdbool.h>
+
+#include "cl/device/device.h"
+#include "cl/tensor/store.h"
+#include "server/options.h"
+#include "server/router.h"
+#include "server/takeover.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct ts_app_state ts_app_state;
+typedef struct ts_http ts_http;
+typedef struct ts_auth ts_auth;
+typedef struct ts_limits ts_limits;
+typedef struct ts_metrics ts_metrics;
+typedef struct ts_events ts_events;
+typedef struct ts_hub ts_hub;
+typedef struct ts_ws ts_ws;
+typedef struct ts_encoder ts_encoder;
+typedef struct ts_models ts_models;
+typedef struct ts_clips ts_clips;
+typedef struct ts_fits ts_fits;
+typedef struct ts_pipelines ts_pipelines;
+typedef struct ts_recordings ts_recordings;
+typedef struct ts_webhooks ts_webhooks;
+typedef struct ts_cluster ts_cluster;
+
+/* The tag is declared in router.h. */
+struct ts_app {
+    ts_options options;
+    const ts_router *router;
+    int64_t started_us;
+    ts_app_state *state; /* ts_app_ready(), ts_app_draining() */
+
+    ts_device **devices; /* n_devices; devices[0] == device */
+    size_t n_devices;
+    ts_device *device; /* the default one; NULL on an edge */
+    ts_store *store;
+
+    ts_metrics *metrics;
+    ts_limits *limits;
+    ts_auth *auth;
+    ts_events *events;
+    ts_webhooks *webhooks;
+    ts_http *http;
+    ts_takeover_fn takeover; /* set by the WebSocket side; NULL: upgrades are refused */
+
+    ts_hub *hub;
+    ts_ws *ws;
+    ts_encoder *encoder;
+    ts_models *models;
+    ts_clips *clips;
+    ts_fits *fits;
+    ts_pipelines *pipelines;
+    ts_recordings *recordings;
+    ts_cluster *cluster;
+};
+
+/**
+ * Build everything, load state, and listen; prints the "listening" lines when ready.
+ * Owner: ts_app_stop. Takes the options' memory in every case.
+ * Errors: TS_E_NOT_FOUND and TS_E_DEVICE (no usable device), TS_E_OPTION, else a run-time one.
+ */
+TS_CHECKED ts_status ts_app_start(ts_options *options, const ts_router *router, ts_app **out,
+                                  ts_error *err);
+/** Not ready any more, stop accepting, let running requests end, then free everything. */
+void ts_app_stop(ts_app *app);
+/** True when everything asked for at the start is there and no shutdown is in progress. Any thread. */
+bool ts_app_ready(const ts_app *app);
+bool ts_app_draining(const ts_app *app);
+/** SIGHUP: reread tokens, certificates and log levels; what is wrong is logged and not taken. */
+void ts_app_reload(ts_app *app);
+
+#ifdef __cplusplus
+}
+#endif
+#endif
