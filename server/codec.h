@@ -129,19 +129,6 @@ TS_CHECKED ts_status ts_animation_next(ts_animation *anim, const uint8_t **rgba,
                                        ts_error *err);
 void ts_animation_close(ts_animation *anim); /* NULL is fine */
 
-/* Animated WebP out. */
-typedef struct ts_webp_anim ts_webp_anim;
-
-TS_CHECKED ts_status ts_webp_anim_create(int width, int height, int quality, bool lossless,
-                                         ts_webp_anim **out, ts_error *err);
-/** Add a frame shown from `start_ms` on; times must rise. Any pixel format but 32F. */
-TS_CHECKED ts_status ts_webp_anim_add(ts_webp_anim *anim, const ts_pixels *pixels, int start_ms,
-                                      ts_error *err);
-/** Append the finished file to `out`; the last frame is shown until `end_ms`. */
-TS_CHECKED ts_status ts_webp_anim_finish(ts_webp_anim *anim, int end_ms, ts_buf *out,
-                                         ts_error *err);
-void ts_webp_anim_destroy(ts_webp_anim *anim); /* NULL is fine */
-
 #ifdef __cplusplus
 }
 #endif
