@@ -1,10 +1,10 @@
 #include "server/track/ball.h"
 
-#include "server/track/one_euro.h"
-
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include "server/track/one_euro.h"
 
 const ts_ball_params TS_BALL_DEFAULTS = {
     .max_lost_frames = 10,
@@ -19,26 +19,31 @@ const ts_ball_params TS_BALL_DEFAULTS = {
 };
 
 /* Pixel thresholds, as fractions of the frame's width W or height H. */
-#define JITTER_LOW_W 0.008
-#define JITTER_HIGH_W 0.031
-#define JITTER_SUPPRESS_W 0.034
-#define LARGE_JUMP_W 0.0625
+#define JITTER_LOW_W        0.008
+#define JITTER_HIGH_W       0.031
+#define JITTER_SUPPRESS_W   0.034
+#define LARGE_JUMP_W        0.0625
 #define CHAOS_JUMP_STABLE_W 0.13
-#define CHAOS_JUMP_W 0.166
-#define CHAOS_RADIUS_W 0.078
-#define LOCK_RADIUS_W 0.041
-#define STILL_W 0.0026
-#define UP_JUMP_H 0.14
-#define GATE_BASE_W 0.052
-#define GATE_SPEED_W 0.31
-#define GATE_LOST_W 0.026
-#define GATE_LOST_MAX_W 0.104
-#define GATE_ERRATIC_W 0.0625
-#define SEARCH_BASE_W 0.156
-#define SEARCH_LOST_W 0.052
-#define SEARCH_MAX_W 0.416
+#define CHAOS_JUMP_W        0.166
+#define CHAOS_RADIUS_W      0.078
+#define LOCK_RADIUS_W       0.041
+#define STILL_W             0.0026
+#define UP_JUMP_H           0.14
+#define GATE_BASE_W         0.052
+#define GATE_SPEED_W        0.31
+#define GATE_LOST_W         0.026
+#define GATE_LOST_MAX_W     0.104
+#define GATE_ERRATIC_W      0.0625
+#define SEARCH_BASE_W       0.156
+#define SEARCH_LOST_W       0.052
+#define SEARCH_MAX_W        0.416
 
-enum { JITTER_FRAMES = 45, CHAOS_FRAMES = 60, CHAOS_PAUSE_FRAMES = 75, HISTORY_MAX = 256 };
+enum {
+    JITTER_FRAMES = 45,
+    CHAOS_FRAMES = 60,
+    CHAOS_PAUSE_FRAMES = 75,
+    HISTORY_MAX = 256
+};
 
 /* The newest n values; index 0 is the oldest kept. */
 typedef struct ring {
@@ -82,8 +87,10 @@ struct ts_ball {
 static void set_capacity(ts_ball *b)
 {
     int history = b->params.history_size;
-    b->hist_x.capacity = b->hist_y.capacity = b->scores.capacity =
-        history < 5 ? 5 : history > HISTORY_MAX ? HISTORY_MAX : history;
+    b->hist_x.capacity = b->hist_y.capacity = b->scores.capacity = history < 5 ? 5
+                                                                   : history > HISTORY_MAX
+                                                                       ? HISTORY_MAX
+                                                                       : history;
     b->moves.capacity = 15;
     b->jumps.capacity = 5;
     b->small_moves.capacity = 10;
@@ -328,8 +335,7 @@ static bool plausible(ts_ball *b, const context *c, double x, double y, double s
     ts_ball_state *s = &b->state;
     if (!passes_modes(b, c, x, y))
         return false;
-    if (s->lock > 0 && s->initialised &&
-        hypot(x - s->s[0], y - s->s[1]) > LOCK_RADIUS_W * b->width)
+    if (s->lock > 0 && s->initialised && hypot(x - s->s[0], y - s->s[1]) > LOCK_RADIUS_W * b->width)
         return false;
     if (s->lost > 5 && score < 0.75 && s->streak < 1)
         return false;
@@ -438,8 +444,8 @@ static ts_ball_result accept(ts_ball *b, const context *c, double x, double y, d
 static const ts_detection *find_lost(const ts_ball *b, const ts_detection *cands, size_t n)
 {
     const ts_ball_state *s = &b->state;
-    double radius = fmin((SEARCH_BASE_W + SEARCH_LOST_W * s->lost) * b->width,
-                         SEARCH_MAX_W * b->width);
+    double radius =
+        fmin((SEARCH_BASE_W + SEARCH_LOST_W * s->lost) * b->width, SEARCH_MAX_W * b->width);
     double floor_score = fmax(0.2, b->params.min_confidence - 0.15), best = INFINITY;
     const ts_detection *found = NULL;
     for (size_t i = 0; i < n; i++) {

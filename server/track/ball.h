@@ -7,11 +7,11 @@
 #ifndef TS_SERVER_TRACK_BALL_H
 #define TS_SERVER_TRACK_BALL_H
 
-#include "cl/base/status.h"
-#include "server/track/detection.h"
-
 #include <stdbool.h>
 #include <stddef.h>
+
+#include "cl/base/status.h"
+#include "server/track/detection.h"
 
 #ifdef __cplusplus
 extern "C" {

@@ -1,11 +1,12 @@
 /* The trackers and cameras against recorded traces (tests/golden/video-pipeline/README.md). */
-#include "tests/support/check.h"
-
 #include "cl/base/fs.h"
 #include "cl/base/json.h"
 #include "server/track/ball.h"
+#include "server/track/bytetrack.h"
+#include "server/track/camera.h"
 #include "server/track/one_euro.h"
 #include "server/track/zoom.h"
+#include "tests/support/check.h"
 
 static json_t *load(const char *name)
 {
@@ -91,8 +92,8 @@ static void check_ball_frame(const char *name, size_t i, const json_t *want,
     const struct {
         const char *key;
         bool value;
-    } flags[] = {{"tracking", s->tracking}, {"coast", s->coast}, {"chaos", s->chaos},
-                 {"jitter", s->jitter}};
+    } flags[] = {
+        {"tracking", s->tracking}, {"coast", s->coast}, {"chaos", s->chaos}, {"jitter", s->jitter}};
     for (size_t k = 0; k < 4; k++)
         if (flags[k].value != json_is_true(json_object_get(want, flags[k].key)))
             fail_msg("%s %zu: %s %d", what, i, flags[k].key, flags[k].value);
@@ -169,13 +170,207 @@ static void zoom_springs_equal_the_recorded_rows(void **state)
     json_decref(doc);
 }
 
+static bool same_crop(const ts_crop *got, const json_t *want, double tolerance)
+{
+    return fabs(got->x1 - at(want, 0)) <= tolerance && fabs(got->y1 - at(want, 1)) <= tolerance &&
+           fabs(got->x2 - at(want, 2)) <= tolerance && fabs(got->y2 - at(want, 3)) <= tolerance;
+}
+
+static ts_ref_params ref_params(const json_t *p)
+{
+    ts_ref_params params = TS_REF_DEFAULTS;
+    const struct {
+        const char *key;
+        double *field;
+    } numbers[] = {{"dead_zone_percent", &params.dead_zone},
+                   {"anticipation_factor", &params.anticipation},
+                   {"zoom_padding", &params.zoom_padding},
+                   {"smoothing_min_cutoff", &params.smoothing_min_cutoff},
+                   {"smoothing_beta", &params.smoothing_beta}};
+    for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++)
+        if (json_object_get(p, numbers[i].key))
+            *numbers[i].field = num(p, numbers[i].key);
+    if (json_object_get(p, "use_pid"))
+        params.use_pid = json_is_true(json_object_get(p, "use_pid"));
+    return params;
+}
+
+static void reference_camera_equals_the_recorded_crops(void **state)
+{
+    (void)state;
+    json_t *doc = load("camera.json"), *c, *row;
+    size_t i, n;
+    json_array_foreach(json_object_get(doc, "cases"), i, c)
+    {
+        const char *name = json_string_value(json_object_get(c, "name"));
+        ts_ref_params params = ref_params(json_object_get(c, "params"));
+        json_t *frame = json_object_get(c, "frame"), *out = json_object_get(c, "output");
+        ts_ref_camera cam;
+        ts_ref_init(&cam, &params, (int)at(frame, 0), (int)at(frame, 1), (int)at(out, 0),
+                    (int)at(out, 1));
+        ts_ref_reset(&cam);
+        size_t equal = 0, rows = 0;
+        json_array_foreach(json_object_get(c, "rows"), n, row)
+        {
+            json_t *in = json_object_get(row, "in"), *hint = json_object_get(row, "hint");
+            json_t *t = json_object_get(row, "t"), *zoom = json_object_get(row, "set_zoom");
+            if (zoom)
+                ts_ref_set_zoom(&cam, json_number_value(zoom));
+            double target[2] = {at(in, 0), at(in, 1)}, speed[2] = {at(hint, 0), at(hint, 1)};
+            ts_crop crop = ts_ref_update(&cam, target, json_is_null(t) ? NAN : json_number_value(t),
+                                         json_is_null(hint) ? NULL : speed,
+                                         json_is_true(json_object_get(row, "stable")));
+            json_t *want = json_object_get(row, "crop"), *center = json_object_get(row, "center");
+            ts_check_close(cam.center[0], at(center, 0), 1e-3, 0, name, n);
+            ts_check_close(cam.center[1], at(center, 1), 1e-3, 0, name, n);
+            equal += same_crop(&crop, want, 0);
+            rows++;
+            if (!same_crop(&crop, want, 1))
+                fail_msg("%s row %zu: crop %g %g %g %g", name, n, crop.x1, crop.y1, crop.x2,
+                         crop.y2);
+        }
+        if (equal < 0.97 * rows)
+            fail_msg("%s: %zu of %zu crops equal", name, equal, rows);
+        json_t *stats = json_object_get(c, "stats");
+        assert_int_equal(cam.total_updates, num(stats, "total_updates"));
+        assert_int_equal(cam.deadzone_blocks, num(stats, "deadzone_blocks"));
+        assert_int_equal(cam.pid_corrections, num(stats, "pid_corrections"));
+        assert_int_equal(cam.predictions_used, num(stats, "predictions_used"));
+    }
+    json_decref(doc);
+}
+
+/* 95th percentile, linear interpolation. */
+static int by_value(const void *a, const void *b)
+{
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+static double percentile95(double *v, size_t n)
+{
+    qsort(v, n, sizeof *v, by_value);
+    double rank = 0.95 * (n - 1);
+    size_t i = (size_t)rank;
+    return i + 1 < n ? v[i] + (rank - i) * (v[i + 1] - v[i]) : v[n - 1];
+}
+
+static void smooth_camera_equals_the_recorded_crops_and_is_as_smooth(void **state)
+{
+    (void)state;
+    json_t *doc = load("smooth_camera.json"), *tracker = load("tracker.json"), *c;
+    const char *name;
+    json_object_foreach(json_object_get(doc, "cases"), name, c)
+    {
+        json_t *source = json_object_get(json_object_get(tracker, "cases"), name);
+        json_t *results = json_object_get(source, "expected"), *crops = json_object_get(c, "crop");
+        ts_smooth_camera cam;
+        ts_smooth_init(&cam, &TS_SMOOTH_DEFAULTS, (int)num(source, "width"),
+                       (int)num(source, "height"), 16.0 / 9);
+        size_t n = json_array_size(crops), seen = 0, inside = 0, n_accel = 0;
+        double accel[512], before[2][2] = {{0}};
+        for (size_t i = 0; i < n; i++) {
+            json_t *row = json_array_get(results, i), *r = json_object_get(row, "result");
+            json_t *v = json_object_get(row, "vel"), *truth;
+            truth = json_object_get(json_array_get(json_object_get(source, "frames"), i), "truth");
+            double position[2] = {at(r, 0), at(r, 1)}, velocity[2] = {at(v, 0), at(v, 1)};
+            ts_crop crop =
+                ts_smooth_update(&cam, !json_is_null(r), json_is_true(json_array_get(r, 2)),
+                                 position, velocity, num(c, "dt"));
+            if (!same_crop(&crop, json_array_get(crops, i), 0.05))
+                fail_msg("%s frame %zu: %g %g %g %g", name, i, crop.x1, crop.y1, crop.x2, crop.y2);
+            if (json_is_array(truth)) {
+                seen++;
+                inside += at(truth, 0) >= crop.x1 && at(truth, 0) <= crop.x2 &&
+                          at(truth, 1) >= crop.y1 && at(truth, 1) <= crop.y2;
+            }
+            double center[2] = {(crop.x1 + crop.x2) / 2, (crop.y1 + crop.y2) / 2};
+            if (i >= 2)
+                accel[n_accel++] = hypot(center[0] - 2 * before[1][0] + before[0][0],
+                                         center[1] - 2 * before[1][1] + before[0][1]);
+            memcpy(before[0], before[1], sizeof center);
+            memcpy(before[1], center, sizeof center);
+        }
+        json_t *quality = json_object_get(c, "quality");
+        if (seen)
+            assert_true((double)inside / seen >= num(quality, "ball_in_crop") - 0.005);
+        double p95 = percentile95(accel, n_accel);
+        if (p95 > 1.5 * num(quality, "accel_p95_px_frame2"))
+            fail_msg("%s: accel p95 %g", name, p95);
+    }
+    json_decref(doc);
+    json_decref(tracker);
+}
+
+static size_t compare_tracks(const ts_track *got, size_t n, const json_t *want)
+{
+    size_t equal = 0, i;
+    json_t *row;
+    json_array_foreach(want, i, row)
+    {
+        for (size_t k = 0; k < n; k++)
+            if (got[k].id == (int)at(row, 0) && fabs(got[k].x1 - at(row, 1)) < 0.01 &&
+                fabs(got[k].y1 - at(row, 2)) < 0.01 && fabs(got[k].x2 - at(row, 3)) < 0.01 &&
+                fabs(got[k].y2 - at(row, 4)) < 0.01)
+                equal++;
+    }
+    return equal;
+}
+
+static void run_mot(const char *name, const json_t *c, const char *key, const ts_mot_params *params)
+{
+    ts_error err = {0};
+    ts_mot *mot;
+    CHECK_OK(ts_mot_create(params, &mot, &err));
+    json_t *frames = json_object_get(c, "detections"), *want = json_object_get(c, key), *row;
+    size_t rows = 0, equal = 0, got_rows = 0, k;
+    for (size_t f = 0; f < json_array_size(frames); f++) {
+        ts_detection d[128];
+        json_t *list = json_array_get(frames, f), *expected = json_array_get(want, f);
+        json_array_foreach(list, k, row)
+        {
+            double x1 = at(row, 0), y1 = at(row, 1), x2 = at(row, 2), y2 = at(row, 3);
+            d[k] = (ts_detection){(x1 + x2) / 2, (y1 + y2) / 2, x2 - x1,
+                                  y2 - y1,       at(row, 4),    (int)at(row, 5)};
+        }
+        const ts_track *tracks;
+        size_t n;
+        CHECK_OK(ts_mot_update(mot, d, json_array_size(list), &tracks, &n, &err));
+        rows += json_array_size(expected);
+        got_rows += n;
+        equal += compare_tracks(tracks, n, expected);
+    }
+    if (equal < 0.99 * rows || got_rows > rows * 1.01)
+        fail_msg("%s %s: %zu of %zu rows equal, %zu given", name, key, equal, rows, got_rows);
+    ts_mot_destroy(mot);
+}
+
+static void byte_track_equals_the_recorded_tracks(void **state)
+{
+    (void)state;
+    json_t *doc = load("mot.json"), *c;
+    const char *name;
+    json_object_foreach(json_object_get(doc, "cases"), name, c)
+    {
+        ts_mot_params params = TS_MOT_DEFAULTS;
+        run_mot(name, c, "expected", &params);
+        params.fuse_score = false;
+        if (json_object_get(c, "expected_no_fuse"))
+            run_mot(name, c, "expected_no_fuse", &params);
+    }
+    json_decref(doc);
+}
+
 int main(void)
 {
     ts_ball_destroy(NULL);
+    ts_mot_destroy(NULL);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(one_euro_equals_the_recorded_filter),
         cmocka_unit_test(ball_tracker_equals_the_recorded_traces),
         cmocka_unit_test(zoom_springs_equal_the_recorded_rows),
+        cmocka_unit_test(reference_camera_equals_the_recorded_crops),
+        cmocka_unit_test(smooth_camera_equals_the_recorded_crops_and_is_as_smooth),
+        cmocka_unit_test(byte_track_equals_the_recorded_tracks),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
