@@ -39,6 +39,12 @@ struct ts_pixels {
 
 ts_pixels *ts_pixels_ref(ts_pixels *pixels);
 void ts_pixels_unref(ts_pixels *pixels); /* NULL is fine */
+/**
+ * Where the planes of a picture lie in one block of memory (bytes from its start, bytes per row);
+ * returns the block's size. RGB forms are tightly packed; I420 rows start on 64 bytes.
+ */
+size_t ts_pixels_layout(ts_pixel_format format, int width, int height, size_t offset[3],
+                        size_t stride[3]);
 /** Heap pixels of one format for pictures that the host makes; planes are writable by the maker. */
 ts_pixels *ts_pixels_create(ts_pixel_format format, int width, int height);
 
