@@ -37,6 +37,8 @@ typedef struct ts_publish_options {
     const char *run;            /* NULL: keep */
     const json_t *tags;         /* NULL: keep */
     const uint64_t *if_version; /* publish only over this version (If-Match), else TS_E_VERSION */
+    bool if_exists;             /* If-Match: *: only over some version, else TS_E_VERSION */
+    bool if_absent;             /* If-None-Match: *: only a new name, else TS_E_VERSION */
 } ts_publish_options;
 
 typedef enum ts_store_change {
@@ -64,9 +66,29 @@ TS_CHECKED ts_status ts_store_publish_all(ts_store *store, size_t n, const char 
                                           ts_tensor *const *tensors,
                                           const ts_publish_options *options, ts_entry *entries,
                                           ts_error *err);
+/*
+ * Change part of a tensor: begin, make the new contents, end. Edits of one name wait for each other.
+ * Where nobody else has a reference *exclusive is true: the buffer may be written in place, and
+ * ts_store_get() of the name waits until the end, so keep it short and have the data ready before.
+ */
+/** *entry is the version to change. Errors: TS_E_NOT_FOUND, TS_E_VERSION. */
+TS_CHECKED ts_status ts_store_edit_begin(ts_store *store, const char *name,
+                                         const ts_publish_options *options, ts_entry *entry,
+                                         bool *exclusive, ts_error *err);
+/**
+ * Publish `tensor` (NULL: nothing was changed) and let others in. Takes `entry` from begin, whose
+ * tensor reference it drops; *out (may be NULL) gets the new snapshot.
+ */
+TS_CHECKED ts_status ts_store_edit_end(ts_store *store, ts_entry *entry, ts_tensor *tensor,
+                                       const ts_publish_options *options, ts_entry *out,
+                                       ts_error *err);
+
 /** Errors: TS_E_NOT_FOUND. */
 TS_CHECKED ts_status ts_store_get(ts_store *store, const char *name, ts_entry *out, ts_error *err);
 TS_CHECKED ts_status ts_store_remove(ts_store *store, const char *name, ts_error *err);
+/** Remove only this version (NULL: any). Errors: TS_E_NOT_FOUND, TS_E_VERSION. */
+TS_CHECKED ts_status ts_store_remove_version(ts_store *store, const char *name,
+                                             const uint64_t *if_version, ts_error *err);
 /** Snapshots whose name starts with `prefix` (NULL: all) and run equals `run` (NULL: any), by name. */
 TS_CHECKED ts_status ts_store_list(ts_store *store, const char *prefix, const char *run,
                                    ts_entry **out, size_t *n, ts_error *err);

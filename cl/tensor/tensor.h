@@ -60,6 +60,9 @@ TS_CHECKED ts_status ts_tensor_read(ts_queue *queue, const ts_tensor *tensor, vo
 ts_tensor *ts_tensor_ref(ts_tensor *tensor); /* NULL gives NULL */
 void ts_tensor_unref(ts_tensor *tensor);     /* NULL is fine */
 
+/** True when the caller's reference is the only one, to the buffer too: nobody else can read it. */
+bool ts_tensor_unique(const ts_tensor *tensor);
+
 ts_dtype ts_tensor_dtype(const ts_tensor *tensor);
 const ts_shape *ts_tensor_shape(const ts_tensor *tensor);
 size_t ts_tensor_nbytes(const ts_tensor *tensor);
