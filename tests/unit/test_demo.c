@@ -1,7 +1,6 @@
-#include "tests/support/check.h"
-
 #include "cl/models/demo/demo.h"
 #include "tests/ref/ref_demo.h"
+#include "tests/support/check.h"
 
 static ts_device *device;
 static ts_queue *queue;
@@ -67,11 +66,11 @@ static void reaction_equals_its_twin(void **state)
         size_t n = (size_t)w * h;
         ts_buffer *bu = filled(u, n, 1), *bv = filled(v, n, 2), *ou = filled(wu, n, 3),
                   *ov = filled(wv, n, 4);
-        CHECK_OK(ts_launch(queue, k, 1, (size_t[]){(size_t)h}, NULL,
-                           TS_ARGS(TS_BUF(bu), TS_BUF(bv), TS_BUF(ou), TS_BUF(ov), TS_INT(w),
-                                   TS_INT(h), TS_FLOAT(1), TS_FLOAT(0.5), TS_FLOAT(0.037),
-                                   TS_FLOAT(0.06)),
-                           &err));
+        CHECK_OK(
+            ts_launch(queue, k, 1, (size_t[]){(size_t)h}, NULL,
+                      TS_ARGS(TS_BUF(bu), TS_BUF(bv), TS_BUF(ou), TS_BUF(ov), TS_INT(w), TS_INT(h),
+                              TS_FLOAT(1), TS_FLOAT(0.5), TS_FLOAT(0.037), TS_FLOAT(0.06)),
+                      &err));
         ref_demo_reaction(u, v, wu, wv, w, h, 1, 0.5, 0.037f, 0.06f);
         check_buffer(ou, wu, n, 1e-6, "u");
         check_buffer(ov, wv, n, 1e-6, "v");
@@ -107,7 +106,10 @@ static void training_step_follows_the_gradient(void **state)
 {
     (void)state;
     ts_error err = {0};
-    enum { N = 6, B = 5 };
+    enum {
+        N = 6,
+        B = 5
+    };
     float points[2 * B], freq[N], w1[N * N], w2[N * N], w3[N], scratch[N * N + B * N];
     ts_buffer *bp = filled(points, 2 * B, 1), *bf = filled(freq, N, 2), *b1 = filled(w1, N * N, 3),
               *b2 = filled(w2, N * N, 4), *b3 = filled(w3, N, 5);

@@ -4,6 +4,7 @@
 #include "server/track/ball.h"
 #include "server/track/bytetrack.h"
 #include "server/track/camera.h"
+#include "server/track/chain.h"
 #include "server/track/one_euro.h"
 #include "server/track/zoom.h"
 #include "tests/support/check.h"
@@ -360,10 +361,103 @@ static void byte_track_equals_the_recorded_tracks(void **state)
     json_decref(doc);
 }
 
+static ts_chain_params chain_params(const json_t *c)
+{
+    json_t *config = json_object_get(c, "config"), *camera = json_object_get(config, "camera");
+    json_t *tracking = json_object_get(config, "tracking"), *out = json_object_get(c, "output");
+    ts_chain_params p = {.reference = true,
+                         .width = (int)num(c, "width"),
+                         .height = (int)num(c, "height"),
+                         .out_width = (int)at(out, 0),
+                         .out_height = (int)at(out, 1),
+                         .select = TS_SELECT_DEFAULTS,
+                         .ball = TS_BALL_DEFAULTS,
+                         .smooth = TS_SMOOTH_DEFAULTS,
+                         .ref = TS_REF_DEFAULTS,
+                         .follow = true,
+                         .roi = true,
+                         .mode = TS_CAMERA_REFERENCE};
+    p.select.temporal_fallback = p.select.compat = true;
+    p.select.confidence = num(json_object_get(config, "model"), "confidence");
+    p.ball.max_lost_frames = (int)num(tracking, "max_lost_frames");
+    p.ball.min_confidence = num(tracking, "min_confidence");
+    p.ref.dead_zone = num(camera, "dead_zone");
+    p.ref.anticipation = num(camera, "anticipation");
+    p.ref.zoom_padding = num(camera, "zoom_padding");
+    p.ref.smoothing_min_cutoff = num(camera, "smoothing_min_cutoff");
+    p.ref.smoothing_beta = num(camera, "smoothing_beta");
+    return p;
+}
+
+/* The detector of the fixture: the case's candidates, those inside the region when there is one. */
+static size_t detect(const json_t *frame, const ts_crop *roi, ts_detection *out)
+{
+    json_t *list = json_object_get(frame, "candidates"), *row;
+    size_t i, n = 0;
+    json_array_foreach(list, i, row)
+    {
+        ts_detection d = detection(row);
+        if (roi) {
+            if (d.cx < roi->x1 || d.cx >= roi->x2 || d.cy < roi->y1 || d.cy >= roi->y2)
+                continue;
+            d.cx -= roi->x1;
+            d.cy -= roi->y1;
+        }
+        out[n++] = d;
+    }
+    return n;
+}
+
+static void reference_chain_equals_the_recorded_loop(void **state)
+{
+    (void)state;
+    ts_error err = {0};
+    json_t *doc = load("chain.json"), *tracker = load("tracker.json"), *c, *row;
+    size_t i, n;
+    json_array_foreach(json_object_get(doc, "cases"), i, c)
+    {
+        const char *name = json_string_value(json_object_get(c, "name"));
+        json_t *source = json_object_get(json_object_get(tracker, "cases"), name);
+        ts_chain_params params = chain_params(c);
+        ts_chain *chain;
+        CHECK_OK(ts_chain_create(&params, &chain, &err));
+        size_t equal = 0, rows = 0;
+        json_array_foreach(json_object_get(c, "rows"), n, row)
+        {
+            ts_crop roi;
+            bool has_roi = ts_chain_roi(chain, &roi);
+            json_t *want_roi = json_object_get(row, "roi"), *track = json_object_get(row, "track");
+            if (has_roi == json_is_null(want_roi))
+                fail_msg("%s row %zu: region %d", name, n, has_roi);
+            ts_detection d[64];
+            size_t count = detect(json_array_get(json_object_get(source, "frames"), n),
+                                  has_roi ? &roi : NULL, d);
+            ts_chain_result r =
+                ts_chain_update(chain, d, count, true, NULL, 1000 + n / num(c, "fps"), 1.0 / 30);
+            bool flag = json_is_true(json_array_get(track, 2));
+            if (r.track.present == json_is_null(track) || (r.track.present && r.track.flag != flag))
+                fail_msg("%s row %zu: present %d flag %d", name, n, r.track.present, r.track.flag);
+            json_t *want = json_object_get(row, "crop");
+            equal += same_crop(&r.crop, want, 0);
+            rows++;
+            if (!same_crop(&r.crop, want, 2))
+                fail_msg("%s row %zu: crop %g %g %g %g, camera %g %g %g %g, zoom %g", name, n,
+                         r.crop.x1, r.crop.y1, r.crop.x2, r.crop.y2, r.camera_crop.x1,
+                         r.camera_crop.y1, r.camera_crop.x2, r.camera_crop.y2, r.zoom);
+        }
+        if (equal < 0.99 * rows)
+            fail_msg("%s: %zu of %zu crops equal", name, equal, rows);
+        ts_chain_destroy(chain);
+    }
+    json_decref(doc);
+    json_decref(tracker);
+}
+
 int main(void)
 {
     ts_ball_destroy(NULL);
     ts_mot_destroy(NULL);
+    ts_chain_destroy(NULL);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(one_euro_equals_the_recorded_filter),
         cmocka_unit_test(ball_tracker_equals_the_recorded_traces),
@@ -371,6 +465,7 @@ int main(void)
         cmocka_unit_test(reference_camera_equals_the_recorded_crops),
         cmocka_unit_test(smooth_camera_equals_the_recorded_crops_and_is_as_smooth),
         cmocka_unit_test(byte_track_equals_the_recorded_tracks),
+        cmocka_unit_test(reference_chain_equals_the_recorded_loop),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -14,11 +14,11 @@ enum {
 };
 
 struct ts_demo {
-    ts_buffer *u[2], *v[2];                    /* [FIELD, FIELD] */
-    ts_buffer *p[3];                           /* [BOX, BOX, BOX]: before, now, next */
-    ts_buffer *points, *freq, *w1, *w2, *w3;   /* network and batch */
-    ts_buffer *m1, *m2, *m3;                   /* momenta */
-    ts_buffer *f, *h1, *d1, *h2, *d2, *err;    /* [BATCH, UNITS]; err [BATCH] */
+    ts_buffer *u[2], *v[2];                  /* [FIELD, FIELD] */
+    ts_buffer *p[3];                         /* [BOX, BOX, BOX]: before, now, next */
+    ts_buffer *points, *freq, *w1, *w2, *w3; /* network and batch */
+    ts_buffer *m1, *m2, *m3;                 /* momenta */
+    ts_buffer *f, *h1, *d1, *h2, *d2, *err;  /* [BATCH, UNITS]; err [BATCH] */
     int64_t wave_step, train_step;
     uint32_t random;
 };
@@ -43,13 +43,13 @@ static ts_status allocate(ts_demo *d, ts_queue *queue, ts_error *err)
         ts_buffer **buffer;
         size_t floats;
     } list[] = {
-        {&d->u[0], FIELD * FIELD},     {&d->u[1], FIELD * FIELD},     {&d->v[0], FIELD * FIELD},
-        {&d->v[1], FIELD * FIELD},     {&d->p[0], BOX * BOX * BOX},   {&d->p[1], BOX * BOX * BOX},
-        {&d->p[2], BOX * BOX * BOX},   {&d->points, BATCH * 2},       {&d->freq, UNITS},
-        {&d->w1, UNITS * UNITS},       {&d->w2, UNITS * UNITS},       {&d->w3, UNITS},
-        {&d->m1, UNITS * UNITS},       {&d->m2, UNITS * UNITS},       {&d->m3, UNITS},
-        {&d->f, BATCH * UNITS},        {&d->h1, BATCH * UNITS},       {&d->d1, BATCH * UNITS},
-        {&d->h2, BATCH * UNITS},       {&d->d2, BATCH * UNITS},       {&d->err, BATCH},
+        {&d->u[0], FIELD * FIELD},   {&d->u[1], FIELD * FIELD},   {&d->v[0], FIELD * FIELD},
+        {&d->v[1], FIELD * FIELD},   {&d->p[0], BOX * BOX * BOX}, {&d->p[1], BOX * BOX * BOX},
+        {&d->p[2], BOX * BOX * BOX}, {&d->points, BATCH * 2},     {&d->freq, UNITS},
+        {&d->w1, UNITS * UNITS},     {&d->w2, UNITS * UNITS},     {&d->w3, UNITS},
+        {&d->m1, UNITS * UNITS},     {&d->m2, UNITS * UNITS},     {&d->m3, UNITS},
+        {&d->f, BATCH * UNITS},      {&d->h1, BATCH * UNITS},     {&d->d1, BATCH * UNITS},
+        {&d->h2, BATCH * UNITS},     {&d->d2, BATCH * UNITS},     {&d->err, BATCH},
     };
     ts_status st = TS_OK;
     for (size_t i = 0; i < sizeof list / sizeof *list && st == TS_OK; i++) {
@@ -123,9 +123,9 @@ void ts_demo_destroy(ts_demo *d)
 {
     if (!d)
         return;
-    ts_buffer *all[] = {d->u[0], d->u[1], d->v[0], d->v[1], d->p[0], d->p[1], d->p[2],
-                        d->points, d->freq, d->w1, d->w2, d->w3, d->m1, d->m2,
-                        d->m3, d->f, d->h1, d->d1, d->h2, d->d2, d->err};
+    ts_buffer *all[] = {d->u[0],   d->u[1], d->v[0], d->v[1], d->p[0], d->p[1], d->p[2],
+                        d->points, d->freq, d->w1,   d->w2,   d->w3,   d->m1,   d->m2,
+                        d->m3,     d->f,    d->h1,   d->d1,   d->h2,   d->d2,   d->err};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)
         ts_buffer_unref(all[i]);
     free(d);

@@ -16,7 +16,12 @@ extern "C" {
 
 typedef struct ts_demo ts_demo;
 
-enum { TS_DEMO_FIELD = 256, TS_DEMO_BOX = 64, TS_DEMO_UNITS = 64, TS_DEMO_BATCH = 256 };
+enum {
+    TS_DEMO_FIELD = 256,
+    TS_DEMO_BOX = 64,
+    TS_DEMO_UNITS = 64,
+    TS_DEMO_BATCH = 256
+};
 
 TS_CHECKED ts_status ts_demo_create(ts_queue *queue, ts_demo **out, ts_error *err);
 void ts_demo_destroy(ts_demo *demo); /* NULL is fine */
