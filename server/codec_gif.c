@@ -72,8 +72,7 @@ ts_status gif_open(const uint8_t *data, size_t len, gif **out, ts_error *err)
     g->indices = malloc(n ? n : 1);
     if (!g->canvas || !g->indices) {
         gif_close(g);
-        return ts_fail(err, TS_E_NO_MEMORY, "no memory for a GIF of %d x %d px", g->width,
-                       g->height);
+        return ts_fail(err, TS_E_NO_MEMORY, "no memory for a GIF of %zu pixels", n);
     }
     *out = g;
     return TS_OK;

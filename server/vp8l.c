@@ -459,16 +459,16 @@ static double equal_share(const uint8_t *p, size_t w, size_t h, size_t stride)
     return (double)equal / ((double)w * (double)h);
 }
 
-/* The literal method of least entropy, on every row or, for large pictures, on every fourth. */
+/* The literal method of least entropy, on every row or, for large pictures, on some. */
 static ts_vp8l_method best_literal(const uint8_t *p, size_t w, size_t h, size_t stride,
                                    double *bits)
 {
     enum {
-        ALL_ROWS_PX = 128 * 1024
+        SAMPLE_PX = 64 * 1024
     };
     uint32_t table[4][4][256] = {0};
     uint8_t residual[MAX_SIDE];
-    size_t step = w * h > ALL_ROWS_PX ? 4 : 1, rows = 0;
+    size_t step = w * h / SAMPLE_PX > 1 ? w * h / SAMPLE_PX : 1, rows = 0;
     for (size_t y = 0; y < h; y += step, rows++) {
         const uint8_t *row = p + y * stride, *up = y ? row - stride : NULL;
         histogram_add(table[0], row, w);
@@ -693,23 +693,60 @@ static const uint8_t *contiguous(ts_vp8l *enc, const uint8_t *indices, size_t st
     return enc->plane;
 }
 
+/* Bits of the token form from a sample of bands of rows, for pictures too large to try it on. */
+static ts_status estimate_runs(ts_vp8l *enc, const uint8_t *plane, size_t w, size_t h, double *bits,
+                               ts_error *err)
+{
+    enum {
+        BAND = 16,
+        SAMPLE_PX = 48 * 1024
+    };
+    picture sample = {0};
+    size_t rows = 0, step = BAND * (w * h / SAMPLE_PX > 1 ? w * h / SAMPLE_PX : 1);
+    if (!grow((void **)&enc->tokens, &enc->tokens_cap, BAND * w, sizeof *enc->tokens))
+        return ts_fail(err, TS_E_NO_MEMORY, "no memory for %zu tokens", BAND * w);
+    for (size_t y = 0; y < h; y += step) {
+        size_t n = h - y < BAND ? h - y : BAND;
+        size_t n_tokens = tokenize(plane + y * w, n * w, w, enc->tokens);
+        sample.extra_bits += count_tokens(enc->tokens, n_tokens, sample.green, sample.dist);
+        rows += n;
+    }
+    *bits = runs_bits(&sample) * (double)h / (double)rows;
+    return TS_OK;
+}
+
+/* Decide between literals and copies, and prepare what is written. */
 static ts_status choose(ts_vp8l *enc, const uint8_t *indices, size_t stride, size_t w, size_t h,
                         picture *pic, ts_error *err)
 {
-    const double surely_runs = 0.75, maybe_runs = 0.4;
-    ts_status st = TS_OK;
+    enum {
+        TRY_PX = 128 * 1024 /* so small that both are simply made */
+    };
+    const double surely_runs = 0.95, maybe_runs = 0.4;
+    bool runs = pic->method == TS_VP8L_RUNS;
     if (pic->method == TS_VP8L_AUTO) {
-        double share = equal_share(indices, w, h, stride), literal_bits = INFINITY;
-        ts_vp8l_method literal = TS_VP8L_RUNS;
+        double share = equal_share(indices, w, h, stride), literal_bits = INFINITY, bits = 0;
+        pic->method = TS_VP8L_RUNS;
         if (share < surely_runs)
-            literal = best_literal(indices, w, h, stride, &literal_bits);
-        if (share >= maybe_runs) {
-            st = make_runs(enc, contiguous(enc, indices, stride, w, h), w, pic, err);
-            if (st != TS_OK || runs_bits(pic) < literal_bits)
+            pic->method = best_literal(indices, w, h, stride, &literal_bits);
+        if (share >= maybe_runs && share < surely_runs && w * h > TRY_PX) {
+            const uint8_t *plane = contiguous(enc, indices, stride, w, h);
+            ts_status st = estimate_runs(enc, plane, w, h, &bits, err);
+            if (st != TS_OK)
                 return st;
+            runs = bits < literal_bits;
+        } else if (share >= maybe_runs) {
+            ts_status st = make_runs(enc, contiguous(enc, indices, stride, w, h), w, pic, err);
+            if (st != TS_OK)
+                return st;
+            if (runs_bits(pic) < literal_bits) {
+                pic->method = TS_VP8L_RUNS;
+                return TS_OK;
+            }
         }
-        pic->method = literal;
-    } else if (pic->method == TS_VP8L_RUNS) {
+    }
+    if (runs) {
+        pic->method = TS_VP8L_RUNS;
         return make_runs(enc, contiguous(enc, indices, stride, w, h), w, pic, err);
     }
     make_literals(enc, indices, stride, w, h, pic);
