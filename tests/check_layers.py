@@ -17,7 +17,7 @@ LIBRARIES = {  # header pattern -> files that may include it
     r"libwebsockets\.h": r"server/ws[^/]*\.[ch]",
     r"webp/": r"server/(codec|vp8l|clips|media/)[^/]*.*",
     r"(png|jpeglib)\.h": r"server/codec[^/]*\.[ch]",
-    r"lib(av|sw)[a-z]+/": r"server/media/.*",
+    r"lib(av|sw)[a-z]+/": r"server/(media/.*|codec_gif\.c)",
 }
 
 
@@ -92,7 +92,8 @@ def compile_kernel(path):
 
 def check_kernels_tested(errors):
     tests = "\n".join(f.read_text(errors="replace") for f in ROOT.glob("tests/**/*.[ch]"))
-    users = "\n".join(f.read_text(errors="replace") for f in ROOT.glob("cl/**/*.c"))
+    users = "\n".join(f.read_text(errors="replace") for folder in ("cl", "server", "tests")
+                      for f in ROOT.glob(f"{folder}/**/*.c"))
     for file in sorted(ROOT.glob("cl/kernels/*.cl")):
         if not re.search(rf"\b(ref_)?{file.stem}", tests):
             errors.append(f"cl/kernels/{file.name}: no unit test or C twin names its family")
@@ -106,7 +107,7 @@ def check_allocations(errors):
             for number, line in enumerate(file.read_text().splitlines(), 1):
                 if re.search(r"\b(malloc|realloc)\([^)]*[\w\])] \* [\w(]", line):
                     errors.append(f"{file.relative_to(ROOT)}:{number}: size arithmetic in an allocation; "
-                                  "use calloc(n, size) or ts_mul_size()")
+                                  "use calloc(n, size) or ts_realloc_array()")
 
 
 def main():

@@ -5,6 +5,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdlib.h>
 
 static inline bool ts_add_size(size_t a, size_t b, size_t *out)
 {
@@ -14,6 +15,13 @@ static inline bool ts_add_size(size_t a, size_t b, size_t *out)
 static inline bool ts_mul_size(size_t a, size_t b, size_t *out)
 {
     return !__builtin_mul_overflow(a, b, out);
+}
+
+/** realloc() for n elements of `size` bytes; NULL on overflow too. */
+static inline void *ts_realloc_array(void *memory, size_t n, size_t size)
+{
+    size_t bytes;
+    return ts_mul_size(n, size, &bytes) ? realloc(memory, bytes) : NULL;
 }
 
 /** `a` rounded up to a multiple of `b` (b > 0); for sizes known to be far from SIZE_MAX. */

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "cl/base/size.h"
 #include "server/track/assign.h"
 
 const ts_mot_params TS_MOT_DEFAULTS = {
@@ -173,7 +174,7 @@ static bool grow(void **memory, size_t *capacity, size_t need, size_t width)
     if (need <= *capacity)
         return true;
     size_t wanted = need * 2;
-    void *p = wanted > need ? realloc(*memory, wanted * width) : NULL; /* width is a sizeof */
+    void *p = ts_realloc_array(*memory, wanted, width);
     if (!p)
         return false;
     *memory = p;
