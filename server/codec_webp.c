@@ -6,6 +6,7 @@
 #include <webp/demux.h>
 #include <webp/encode.h>
 
+#include "cl/base/size.h"
 #include "server/codec_internal.h"
 
 static int append(const uint8_t *data, size_t n, const WebPPicture *pic)
@@ -93,7 +94,7 @@ ts_status webp_encode_lossless(const ts_pixels *px, const ts_encode_options *opt
         return st;
     size_t n = (size_t)px->width * (size_t)px->height;
     if (n > enc->argb_cap) {
-        uint32_t *p = realloc(enc->argb, n * sizeof *p);
+        uint32_t *p = ts_realloc_array(enc->argb, n, sizeof *p);
         if (!p)
             return ts_fail(err, TS_E_NO_MEMORY, "no memory for %zu pixels", n);
         enc->argb = p;

@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "cl/base/size.h"
+
 enum {
     MAX_SIDE = 16383,
     GREEN_SYMBOLS = 280, /* 256 literals, 24 length prefixes */
@@ -498,7 +500,7 @@ static bool grow(void **mem, size_t *cap, size_t n, size_t item)
 {
     if (n <= *cap)
         return true;
-    void *p = realloc(*mem, n * item);
+    void *p = ts_realloc_array(*mem, n, item);
     if (!p)
         return false;
     *mem = p;
