@@ -72,12 +72,14 @@ struct ts_app {
 
 /**
  * Build everything, load state, and listen; prints the "listening" lines when ready.
- * Owner: ts_app_stop. Takes the options' memory in every case.
+ * Owner: ts_app_drain, then ts_app_stop. Takes the options' memory in every case.
  * Errors: TS_E_NOT_FOUND and TS_E_DEVICE (no usable device), TS_E_OPTION, else a run-time one.
  */
 TS_CHECKED ts_status ts_app_start(ts_options *options, const ts_router *router, ts_app **out,
                                   ts_error *err);
-/** Not ready any more, stop accepting, let running requests end, then free everything. */
+/** Not ready any more, stop accepting, let running requests end (--drain-timeout at most). */
+void ts_app_drain(ts_app *app);
+/** Free everything, after ts_app_drain(). */
 void ts_app_stop(ts_app *app);
 /** True when everything asked for at the start is there and no shutdown is in progress. Any thread. */
 bool ts_app_ready(const ts_app *app);

@@ -1,4 +1,141 @@
-int main(void)
+/* The only exit(): subcommands, and `serve` from its options to the last signal. */
+#define _GNU_SOURCE
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "api/routes.h"
+#include "cl/base/thread.h"
+#include "server/app.h"
+#include "server/commands.h"
+#include "server/version.h"
+
+static const ts_command commands[] = {
+#define COMMAND(name, function, help) {name, help, function},
+#include "server/commands.def"
+#undef COMMAND
+};
+
+/* ---- serve ---- */
+
+static void print_serve_help(void)
 {
-    return 0;
+    ts_buf text = {0};
+    ts_buf_str(&text, "usage: tensorscope serve [options]\n\n");
+    ts_options_help(&text);
+    ts_buf_str(&text,
+               "\nEach is also an environment variable (--max-body: TENSORSCOPE_MAX_BODY) and "
+               "a key of\nthe configuration file (\"max_body\"). Precedence: flag, "
+               "environment, file, default.\n");
+    fwrite(text.data, 1, text.len, stdout);
+    ts_buf_finish(&text);
+}
+
+/* What went wrong at the start, as an exit status: 3 where no device can be used. */
+static int start_failure(const ts_error *err)
+{
+    bool device = err->where && strncmp(err->where, "cl/device/", 10) == 0;
+    int status = ts_command_fail("serve", err);
+    if (err->detail)
+        fprintf(stderr, "%s\n", err->detail);
+    return device ? 3 : status == 2 ? 2 : 1;
+}
+
+/* A second signal while shutting down does not wait for anything. */
+static void exit_at_second_signal(void *arg)
+{
+    sigset_t *signals = arg;
+    int number = 0;
+    while (sigwait(signals, &number) == 0)
+        if (number != SIGHUP)
+            _exit(130);
+}
+
+static int wait_for_end(ts_app *app, sigset_t *signals)
+{
+    int number = 0;
+    while (sigwait(signals, &number) == 0)
+        if (number == SIGHUP)
+            ts_app_reload(app);
+        else
+            break;
+    ts_thread *watcher = NULL;
+    ts_error err = {0};
+    if (ts_thread_start("ts-signal", exit_at_second_signal, signals, &watcher, &err) != TS_OK)
+        ts_error_clear(&err);
+    ts_app_drain(app);
+    ts_app_stop(app);
+    /* The watcher still waits; it ends with the process. */
+    fflush(NULL);
+    _exit(0);
+}
+
+static int serve(int argc, char **argv)
+{
+    ts_options options;
+    ts_error err = {0};
+    bool help = false;
+    if (ts_options_parse(argc, argv, environ, &options, &help, &err) != TS_OK) {
+        ts_command_fail("serve", &err);
+        return 2;
+    }
+    if (help) {
+        ts_options_finish(&options);
+        print_serve_help();
+        return 0;
+    }
+    static sigset_t signals;
+    sigemptyset(&signals);
+    sigaddset(&signals, SIGTERM);
+    sigaddset(&signals, SIGINT);
+    sigaddset(&signals, SIGHUP);
+    pthread_sigmask(SIG_BLOCK, &signals, NULL);
+    signal(SIGPIPE, SIG_IGN);
+    ts_app *app = NULL;
+    if (ts_app_start(&options, &ts_api_router, &app, &err) != TS_OK)
+        return start_failure(&err);
+    return wait_for_end(app, &signals);
+}
+
+/* ---- the executable ---- */
+
+static void print_help(FILE *out)
+{
+    fprintf(out, "usage: tensorscope COMMAND [options]\n\n  %-14s %s\n", "serve", "run the server");
+    for (size_t i = 0; i < sizeof commands / sizeof *commands; i++)
+        fprintf(out, "  %-14s %s\n", commands[i].name, commands[i].help);
+    fprintf(out, "  %-14s %s\n  %-14s %s\n\nEach command has --help.\n", "--version",
+            "print the version and what is built in", "--help", "print this");
+}
+
+static int run(int argc, char **argv)
+{
+    if (argc < 2) {
+        print_help(stderr);
+        return 2;
+    }
+    const char *name = argv[1];
+    if (strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0 || strcmp(name, "help") == 0) {
+        print_help(stdout);
+        return 0;
+    }
+    if (strcmp(name, "--version") == 0) {
+        puts(TS_VERSION_TEXT);
+        return 0;
+    }
+    if (strcmp(name, "serve") == 0)
+        return serve(argc - 1, argv + 1);
+    for (size_t i = 0; i < sizeof commands / sizeof *commands; i++)
+        if (strcmp(name, commands[i].name) == 0)
+            return commands[i].run(argc - 1, argv + 1);
+    fprintf(stderr, "tensorscope: no command \"%s\"; see tensorscope --help\n", name);
+    return 2;
+}
+
+int main(int argc, char **argv)
+{
+    return run(argc, argv);
 }

@@ -49,6 +49,9 @@ TS_CHECKED ts_status ts_options_check_file(const char *path, ts_error *err);
 void ts_options_finish(ts_options *options);
 /** The text of `tensorscope serve --help`, one option per line, appended. */
 void ts_options_help(ts_buf *out);
+/** Parse "64M", "10s" and the like, as flags take them. False: malformed. */
+bool ts_parse_size(const char *text, uint64_t *out);
+bool ts_parse_seconds(const char *text, double *out);
 /** The options in force as JSON; credentials in URLs are left out. Owner: caller. */
 json_t *ts_options_json(const ts_options *options);
 

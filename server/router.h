@@ -51,6 +51,8 @@ typedef struct ts_router {
     size_t n_routes;
     /** Writes an error in the shape that the path's API uses. */
     void (*write_error)(ts_response *res, const char *path, const ts_error *err);
+    /** Whether a pattern "/{file*}" has this path; without it such a pattern matches nothing. */
+    bool (*has_file)(const char *path);
 } ts_router;
 
 typedef struct ts_path_params {
@@ -63,7 +65,9 @@ typedef struct ts_path_params {
 } ts_path_params;
 
 /**
- * Find the route of a decoded-per-segment path. TS_E_NOT_FOUND: no such path; TS_E_METHOD: other
+ * Find the route of a percent-encoded path; its segments are decoded one by one, so an encoded slash
+ * stays inside its part. A part may have fixed text around it ("{n}.webp"). A fixed path
+ * hides the patterns further down that match it too. TS_E_NOT_FOUND: no such path; TS_E_METHOD: other
  * methods have it, and `allow` gets their list ("GET, PUT").
  */
 TS_CHECKED ts_status ts_router_find(const ts_router *router, const char *method, const char *path,

@@ -1,0 +1,249 @@
+#include "server/app.h"
+
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cl/base/clock.h"
+#include "cl/base/fs.h"
+#include "cl/base/log.h"
+#include "server/auth.h"
+#include "server/events.h"
+#include "server/http.h"
+#include "server/limits.h"
+#include "server/metrics.h"
+
+struct ts_app_state {
+    _Atomic bool ready, draining;
+};
+
+bool ts_app_ready(const ts_app *app)
+{
+    return app->state->ready && !app->state->draining &&
+           !(app->device && ts_device_lost(app->device));
+}
+
+bool ts_app_draining(const ts_app *app)
+{
+    return app->state->draining;
+}
+
+/* ---- parts ---- */
+
+/* Temporary files of a killed server are swept away here. */
+static ts_status open_data_dir(const ts_app *app, ts_error *err)
+{
+    ts_buf path = {0};
+    ts_buf_printf(&path, "%s/tmp", app->options.data_dir);
+    ts_status st = path.failed ? ts_fail(err, TS_E_NO_MEMORY, "--data-dir")
+                               : ts_fs_remove(ts_buf_cstr(&path), err);
+    if (st == TS_OK)
+        st = ts_fs_mkdirs(ts_buf_cstr(&path), err);
+    if (st != TS_OK)
+        ts_error_prefix(err, "--data-dir");
+    ts_buf_finish(&path);
+    return st;
+}
+
+static ts_status open_one_device(ts_app *app, const char *spec, ts_error *err)
+{
+    size_t index = 0;
+    ts_device_options options = {
+        .memory_budget_bytes = app->options.max_device_bytes,
+        .kernel_dir = *app->options.kernel_dir ? app->options.kernel_dir : NULL,
+        .profiling = *app->options.trace != 0,
+    };
+    ts_buf cache = {0};
+    ts_buf_printf(&cache, "%s/cache", app->options.data_dir);
+    options.cache_dir = ts_buf_cstr(&cache);
+    ts_status st = ts_device_select(spec, &index, err);
+    for (size_t i = 0; i < app->n_devices && st == TS_OK; i++)
+        if (ts_device_caps(app->devices[i])->index == index)
+            st = ts_fail(err, TS_E_OPTION, "--device %s names a device that is named twice", spec);
+    if (st == TS_OK)
+        st = ts_device_open(index, &options, &app->devices[app->n_devices], err);
+    if (st == TS_OK)
+        app->n_devices++;
+    ts_buf_finish(&cache);
+    return st;
+}
+
+static ts_status open_devices(ts_app *app, ts_error *err)
+{
+    const ts_strings *specs = &app->options.device;
+    for (size_t i = 0; i < specs->n; i++)
+        if (strcmp(specs->items[i], "none") == 0)
+            return specs->n == 1 ? TS_OK : ts_fail(err, TS_E_OPTION, "--device none stands alone");
+    app->devices = calloc(specs->n ? specs->n : 1, sizeof *app->devices);
+    if (!app->devices)
+        return ts_fail(err, TS_E_NO_MEMORY, "devices");
+    ts_status st = specs->n ? TS_OK : open_one_device(app, "auto", err);
+    for (size_t i = 0; i < specs->n && st == TS_OK; i++)
+        st = open_one_device(app, specs->items[i], err);
+    if (st == TS_OK)
+        app->device = app->devices[0];
+    return st;
+}
+
+static void collect_metrics(void *arg)
+{
+    ts_app *app = arg;
+    ts_metrics *m = app->metrics;
+    ts_http_stats http;
+    ts_http_get_stats(app->http, &http);
+    ts_metrics_set(m, TS_METRIC_http_connections, "", (double)http.connections);
+    ts_metrics_set(m, TS_METRIC_ws_clients, "", (double)http.websockets);
+    ts_metrics_set(m, TS_METRIC_http_active_requests, "", (double)http.active_requests);
+    ts_metrics_set(m, TS_METRIC_http_queued_requests, "", (double)http.queued_requests);
+    ts_metrics_set(m, TS_METRIC_auth_failures_total, "", (double)ts_auth_failures(app->auth));
+    ts_metrics_set(m, TS_METRIC_uptime_seconds, "", (double)(ts_now_us() - app->started_us) * 1e-6);
+    ts_metrics_set(m, TS_METRIC_ready, "", ts_app_ready(app));
+    if (app->store)
+        ts_metrics_set(m, TS_METRIC_tensors, "", (double)ts_store_count(app->store));
+    for (size_t i = 0; i < app->n_devices; i++) {
+        ts_device_stats stats;
+        char index[16];
+        ts_device_get_stats(app->devices[i], &stats);
+        snprintf(index, sizeof index, "%zu", i);
+        ts_metrics_set(m, TS_METRIC_device_bytes, index, (double)stats.used_bytes);
+        ts_metrics_set(m, TS_METRIC_device_pooled_bytes, index, (double)stats.pooled_bytes);
+        ts_metrics_set(m, TS_METRIC_device_budget_bytes, index, (double)stats.budget_bytes);
+        ts_metrics_set(m, TS_METRIC_device_h2d_bytes_total, index, (double)stats.bytes_h2d);
+        ts_metrics_set(m, TS_METRIC_device_d2h_bytes_total, index, (double)stats.bytes_d2h);
+    }
+}
+
+static void set_limit_metrics(ts_app *app)
+{
+    json_t *options = ts_options_json(&app->options), *value;
+    const char *key;
+    json_object_foreach(options, key, value)
+    {
+        bool is_limit = strncmp(key, "max_", 4) == 0 || strstr(key, "_timeout") ||
+                        strcmp(key, "queue_bytes") == 0 || strcmp(key, "body_min_rate") == 0;
+        if (is_limit && json_is_number(value))
+            ts_metrics_set(app->metrics, TS_METRIC_limit, key, json_number_value(value));
+    }
+    json_decref(options);
+}
+
+static ts_status create_base(ts_app *app, ts_error *err)
+{
+    ts_status st = ts_metrics_create(&app->metrics, err);
+    if (st == TS_OK)
+        st = ts_limits_create(&app->options, &app->limits, err);
+    if (st == TS_OK)
+        st = ts_auth_create(&app->options, &app->auth, err);
+    if (st == TS_OK)
+        st = ts_events_create(&app->events, err);
+    if (st == TS_OK)
+        st = open_data_dir(app, err);
+    return st;
+}
+
+/* In this order; ts_app_stop() undoes it backwards. Owners add their parts before the HTTP side. */
+static ts_status create_parts(ts_app *app, ts_error *err)
+{
+    ts_status st = create_base(app, err);
+    if (st == TS_OK)
+        st = open_devices(app, err);
+    if (st == TS_OK && app->device)
+        st = ts_store_create((size_t)app->options.max_tensors, &app->store, err);
+    if (st == TS_OK)
+        st = ts_http_create(app, &app->http, err);
+    return st;
+}
+
+/* Options that are known but not built into this binary are refused, not ignored. */
+static ts_status refuse_missing(const ts_options *options, ts_error *err)
+{
+    const struct {
+        const char *flag;
+        bool given;
+    } missing[] = {{"--redis", *options->redis}, {"--mqtt", *options->mqtt}};
+    for (size_t i = 0; i < sizeof missing / sizeof *missing; i++)
+        if (missing[i].given)
+            return ts_fail(err, TS_E_OPTION, "%s is not built into this binary", missing[i].flag);
+    return TS_OK;
+}
+
+/* ---- start and stop ---- */
+
+static void warn_about_options(const ts_options *options)
+{
+    if (options->no_auth)
+        ts_log(TS_LOG_WARN, "http", "--no-auth: everybody who reaches this server may do anything");
+}
+
+ts_status ts_app_start(ts_options *options, const ts_router *router, ts_app **out, ts_error *err)
+{
+    ts_app *app = calloc(1, sizeof *app);
+    ts_app_state *state = calloc(1, sizeof *state);
+    if (!app || !state) {
+        free(app);
+        free(state);
+        ts_options_finish(options);
+        return ts_fail(err, TS_E_NO_MEMORY, "application");
+    }
+    app->options = *options;
+    *options = (ts_options){0};
+    app->router = router;
+    app->state = state;
+    app->started_us = ts_now_us();
+    ts_log_set_json(strcmp(app->options.log_format, "json") == 0);
+    ts_status st = ts_log_set_levels(app->options.log_level, err);
+    if (st == TS_OK)
+        st = refuse_missing(&app->options, err);
+    if (st == TS_OK)
+        st = create_parts(app, err);
+    if (st == TS_OK) {
+        warn_about_options(&app->options);
+        set_limit_metrics(app);
+        ts_metrics_on_scrape(app->metrics, collect_metrics, app);
+        app->state->ready = true;
+        st = ts_http_serve(app->http, err);
+    }
+    if (st != TS_OK) {
+        ts_app_stop(app);
+        return st;
+    }
+    *out = app;
+    return TS_OK;
+}
+
+void ts_app_drain(ts_app *app)
+{
+    app->state->draining = true;
+    ts_log(TS_LOG_INFO, "http", "shutting down");
+    ts_sleep_us((int64_t)(app->options.drain_delay * 1e6));
+    ts_http_drain(app->http, app->options.drain_timeout);
+}
+
+void ts_app_stop(ts_app *app)
+{
+    if (!app)
+        return;
+    ts_http_destroy(app->http);
+    ts_store_destroy(app->store);
+    for (size_t i = 0; i < app->n_devices; i++)
+        ts_device_close(app->devices[i]);
+    free(app->devices);
+    ts_events_destroy(app->events);
+    ts_auth_destroy(app->auth);
+    ts_limits_destroy(app->limits);
+    ts_metrics_destroy(app->metrics);
+    ts_options_finish(&app->options);
+    free(app->state);
+    free(app);
+}
+
+void ts_app_reload(ts_app *app)
+{
+    ts_error err = {0};
+    if (ts_auth_reload(app->auth, &err) != TS_OK)
+        ts_log_error(TS_LOG_ERROR, "http", "tokens were not reloaded", &err);
+    else
+        ts_log(TS_LOG_INFO, "http", "reloaded");
+    ts_error_clear(&err);
+}
