@@ -229,7 +229,8 @@ static void choose_zoom(ts_chain *c, const ts_ball_result *track)
     } else if (track->flag && c->frames_tracking >= LOCK_FRAMES) {
         c->zoom_target = speed > 900 ? 1.15 : speed > 600 ? 1.30 : speed > 350 ? 1.45 : 1.60;
         c->roi_stable += c->roi_stable < ROI_STABLE_FRAMES;
-        if (c->roi_stable == ROI_STABLE_FRAMES && !c->roi) {
+        bool allowed = c->params.reference || c->params.roi;
+        if (allowed && c->roi_stable == ROI_STABLE_FRAMES && !c->roi) {
             leave_roi(c);
             c->roi = true;
         }
