@@ -14,12 +14,13 @@ TS_CHECKED ts_status ts_op_unary(ts_ops *ops, const ts_arr *x, const ts_act *act
 
 /* X(enumerator): comparisons and logic give 1.0 or 0.0. MOD has the divisor's sign, FMOD the
  * dividend's; PRELU is a >= 0 ? a : a*b. The order is the kernel's. */
-#define TS_BINARY_MAP(X)                                                                           \
-    X(ADD)                                                                                         \
-    X(SUB)                                                                                         \
-    X(MUL)                                                                                         \
-    X(DIV)                                                                                         \
-    X(MIN) X(MAX) X(POW) X(MOD) X(FMOD) X(LESS) X(LESS_EQUAL) X(GREATER) X(GREATER_EQUAL) X(EQUAL) \
+#define TS_BINARY_MAP(X)                                                                    \
+    X(ADD)                                                                                  \
+    X(SUB)                                                                                  \
+    X(MUL)                                                                                  \
+    X(DIV)                                                                                  \
+    X(MIN)                                                                                  \
+    X(MAX) X(POW) X(MOD) X(FMOD) X(LESS) X(LESS_EQUAL) X(GREATER) X(GREATER_EQUAL) X(EQUAL) \
         X(NOT_EQUAL) X(AND) X(OR) X(XOR) X(PRELU) X(SQUARED_DIFFERENCE)
 typedef enum ts_binary {
 #define X(name) TS_BINARY_##name,
