@@ -9,6 +9,7 @@
 #include "cl/base/fs.h"
 #include "cl/base/log.h"
 #include "server/auth.h"
+#include "server/clips.h"
 #include "server/events.h"
 #include "server/http.h"
 #include "server/limits.h"
@@ -150,6 +151,8 @@ static ts_status create_parts(ts_app *app, ts_error *err)
         st = open_devices(app, err);
     if (st == TS_OK && app->device)
         st = ts_store_create((size_t)app->options.max_tensors, &app->store, err);
+    if (st == TS_OK && app->device)
+        st = ts_clips_create(&app->clips, err);
     if (st == TS_OK)
         st = ts_http_create(app, &app->http, err);
     return st;
@@ -225,6 +228,7 @@ void ts_app_stop(ts_app *app)
     if (!app)
         return;
     ts_http_destroy(app->http);
+    ts_clips_destroy(app->clips);
     ts_store_destroy(app->store);
     for (size_t i = 0; i < app->n_devices; i++)
         ts_device_close(app->devices[i]);
