@@ -144,6 +144,17 @@ TS_CHECKED ts_status ts_buffer_map(ts_queue *queue, ts_buffer *buffer, size_t of
                                    ts_map_mode mode, void **out, ts_error *err);
 void ts_buffer_unmap(ts_queue *queue, ts_buffer *buffer, void *mapped);
 
+/**
+ * Host memory that the device reads and writes at full speed (page-locked where that matters), for
+ * staging. It stays mapped for its whole life. Owner: ts_pinned_destroy. Thread: any.
+ */
+typedef struct ts_pinned ts_pinned;
+TS_CHECKED ts_status ts_pinned_create(ts_queue *queue, size_t bytes, ts_pinned **out,
+                                      ts_error *err);
+void *ts_pinned_data(ts_pinned *pinned);
+/** NULL is fine. */
+void ts_pinned_destroy(ts_queue *queue, ts_pinned *pinned);
+
 /* ---- kernels ---- */
 
 /**

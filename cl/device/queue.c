@@ -292,3 +292,51 @@ void ts_buffer_unmap(ts_queue *queue, ts_buffer *buffer, void *mapped)
     /* Not to fail: what goes wrong here shows at the next call that waits. */
     (void)clEnqueueUnmapMemObject(queue->cl, buffer->mem, mapped, 0, NULL, NULL);
 }
+
+/* ---- pinned host memory ---- */
+
+struct ts_pinned {
+    cl_mem mem;
+    void *data;
+};
+
+ts_status ts_pinned_create(ts_queue *queue, size_t bytes, ts_pinned **out, ts_error *err)
+{
+    ts_status st = ts_device_alive(queue->device, err);
+    if (st != TS_OK)
+        return st;
+    ts_pinned *pinned = calloc(1, sizeof *pinned);
+    if (!pinned)
+        return ts_fail(err, TS_E_NO_MEMORY, "pinned memory");
+    cl_int rc = ts_cl_fault("clCreateBuffer");
+    if (rc == CL_SUCCESS)
+        pinned->mem = clCreateBuffer(queue->device->context,
+                                     CL_MEM_READ_WRITE | CL_MEM_ALLOC_HOST_PTR, bytes, NULL, &rc);
+    if (rc == CL_SUCCESS)
+        rc = ts_cl_fault("clEnqueueMapBuffer");
+    if (rc == CL_SUCCESS)
+        pinned->data = clEnqueueMapBuffer(queue->cl, pinned->mem, CL_TRUE,
+                                          CL_MAP_READ | CL_MAP_WRITE, 0, bytes, 0, NULL, NULL, &rc);
+    if (rc != CL_SUCCESS) {
+        if (pinned->mem)
+            clReleaseMemObject(pinned->mem);
+        free(pinned);
+        return ts_fail_cl(err, queue->device, rc, "pin %zu bytes", bytes);
+    }
+    *out = pinned;
+    return TS_OK;
+}
+
+void *ts_pinned_data(ts_pinned *pinned)
+{
+    return pinned->data;
+}
+
+void ts_pinned_destroy(ts_queue *queue, ts_pinned *pinned)
+{
+    if (!pinned)
+        return;
+    (void)clEnqueueUnmapMemObject(queue->cl, pinned->mem, pinned->data, 0, NULL, NULL);
+    clReleaseMemObject(pinned->mem);
+    free(pinned);
+}
