@@ -1,6 +1,7 @@
 #include "api/routes.h"
 
 #include "api/problem.h"
+#include "api/static.h"
 
 static const ts_route routes[] = {
 #define ROUTE(method, pattern, handler, scope, body, sink) \
@@ -13,4 +14,5 @@ const ts_router ts_api_router = {
     .routes = routes,
     .n_routes = sizeof routes / sizeof *routes,
     .write_error = ts_problem_write,
+    .has_file = api_static_has,
 };
