@@ -296,3 +296,18 @@ kernel __attribute__((reqd_work_group_size(64, 1, 1))) void gsloss_means(global 
         barrier(CLK_LOCAL_MEM_FENCE);
     }
 }
+
+/* One picture of the stack as RGBA8: channels first and up, count 1 (repeated) or 3, rounded. */
+kernel void gsloss_rgba(gl_geo geo, global const float *shown, int first, int count,
+                        global uchar4 *out)
+{
+    int other = count == 3 ? (int)geo.plane : 0;
+    for (int y = (int)get_global_id(1); y < geo.height; y += (int)get_global_size(1))
+        for (int x = (int)get_global_id(0); x < geo.width; x += (int)get_global_size(0)) {
+            global const float *p =
+                shown + (size_t)first * geo.plane + geo.origin + (size_t)y * geo.stride + x;
+            float4 v = (float4)(p[0], p[other], p[2 * other], 1.0f);
+            out[(size_t)y * geo.width + x] =
+                convert_uchar4(clamp(v, 0.0f, 1.0f) * 255.0f + 0.5f);
+        }
+}

@@ -1,12 +1,11 @@
 /* The fitter's arithmetic against tables.json, the quantiser, the configuration, and the metrics. */
-#include "cl/base/fs.h"
 #include "cl/models/imagegs/config.h"
 #include "cl/models/imagegs/metrics.h"
 #include "cl/models/imagegs/quant.h"
 #include "cl/models/imagegs/rules.h"
-#include "server/codec.h"
 #include "tests/support/check.h"
 #include "tests/support/gs_fixture.h"
+#include "tests/support/gs_photo.h"
 
 static json_t *tables(void)
 {
@@ -209,28 +208,6 @@ static void reads_a_configuration_and_says_all_that_is_wrong(void **state)
     ts_gs_config_finish(&c);
 }
 
-/* A PNG of the fixtures as [C,H,W] in 0 … 1. */
-static float *picture(const char *name, int *w, int *h)
-{
-    ts_error err = {0};
-    ts_buf file = {0}, pixels = {0};
-    ts_image_info info;
-    char path[512];
-    snprintf(path, sizeof path, "%s/golden/image-gs/%s", TS_TEST_DIR, name);
-    CHECK_OK(ts_fs_read(path, 1 << 24, &file, &err));
-    CHECK_OK(ts_image_decode(file.data, file.len, 3, &info, &pixels, &err));
-    size_t n = (size_t)info.width * (size_t)info.height;
-    float *out = malloc(3 * n * sizeof *out);
-    for (size_t i = 0; i < n; ++i)
-        for (size_t c = 0; c < 3; ++c)
-            out[c * n + i] = (float)pixels.data[3 * i + c] / 255.0f;
-    *w = info.width;
-    *h = info.height;
-    ts_buf_finish(&file);
-    ts_buf_finish(&pixels);
-    return out;
-}
-
 static void measures_the_photo_as_the_fixture(void **state)
 {
     ts_error err = {0};
@@ -239,7 +216,8 @@ static void measures_the_photo_as_the_fixture(void **state)
     int w, h;
     (void)state;
     json_t *want = gs_fixture_json(TS_TEST_DIR, "metrics_photo.json");
-    float *a = picture("metrics_photo_a.png", &w, &h), *b = picture("metrics_photo_b.png", &w, &h);
+    float *a = gs_photo(TS_TEST_DIR, "metrics_photo_a.png", &w, &h);
+    float *b = gs_photo(TS_TEST_DIR, "metrics_photo_b.png", &w, &h);
     float *map = malloc((size_t)(w * h) * sizeof *map);
     CHECK_OK(ts_gs_metrics_compute(a, b, 3, h, w, &m, map, &err));
     ts_check_close(m.psnr, number(want, "psnr"), 1e-3, 0, "psnr", 0);

@@ -26,10 +26,10 @@ struct ts_gs_loss {
     ts_gs_loss_weights weights;
     size_t bytes;
     ts_kernel *rows, *target_maps, *ssim, *ssim_maps, *rows3, *gradient, *gradient_ssim, *show,
-        *means;
+        *means, *rgba;
     ts_buffer *target, *mean, *variance;              /* of the loss */
     ts_buffer *shown_target, *shown_mean, *shown_var; /* of the evaluation */
-    ts_buffer *h[3], *m[3], *grad, *shown, *parts;
+    ts_buffer *h[3], *m[3], *grad, *shown, *parts, *pixels;
 };
 
 static ts_status load_kernels(ts_gs_loss *l, ts_error *err)
@@ -47,6 +47,7 @@ static ts_status load_kernels(ts_gs_loss *l, ts_error *err)
         {"gsloss_gradient_ssim", &l->gradient_ssim},
         {"gsloss_shown", &l->show},
         {"gsloss_means", &l->means},
+        {"gsloss_rgba", &l->rgba},
     };
     for (size_t i = 0; i < sizeof all / sizeof all[0]; ++i) {
         ts_status st = ts_queue_kernel(l->queue, "gsloss", l->fat ? "-DTS_FAT" : "", all[i].name,
@@ -260,6 +261,22 @@ ts_status ts_gs_loss_evaluate(ts_gs_loss *l, ts_buffer *image, ts_buffer *status
         st = ssim(l, l->shown, l->shown_target, l->shown_mean, l->shown_var, false, 1, err);
     if (st == TS_OK)
         st = means(l, 2, status, TS_GS_EVAL_MSE, false, err);
+    return st;
+}
+
+ts_status ts_gs_loss_rgba(ts_gs_loss *l, int first, int count, uint8_t *out, ts_error *err)
+{
+    size_t w = (size_t)l->geo.width, h = (size_t)l->geo.height, bytes = w * h * 4;
+    size_t global[2] = {l->fat ? 1 : w, l->fat ? (size_t)l->geo.bands : h};
+    size_t local[2] = {l->fat ? 1 : GROUP_X, l->fat ? 1 : GROUP_Y};
+    ts_status st =
+        l->pixels ? TS_OK : ts_buffer_create(ts_queue_device(l->queue), bytes, &l->pixels, err);
+    if (st == TS_OK)
+        st = ts_launch(
+            l->queue, l->rgba, 2, global, local,
+            TS_ARGS(GEO, TS_BUF(l->shown), TS_INT(first), TS_INT(count), TS_BUF(l->pixels)), err);
+    if (st == TS_OK)
+        st = ts_buffer_read(l->queue, l->pixels, 0, out, bytes, err);
     return st;
 }
 

@@ -42,6 +42,12 @@ TS_CHECKED ts_status ts_gs_loss_gradient(ts_gs_loss *loss, ts_buffer *image, ts_
 /** Display space: shown = clamp(x)^(1/gamma); EVAL_MSE and EVAL_SSIM into `status`. */
 TS_CHECKED ts_status ts_gs_loss_evaluate(ts_gs_loss *loss, ts_buffer *image, ts_buffer *status,
                                          ts_error *err);
+/**
+ * The last rendering shown as RGBA8 rows in `out` (W*H*4 bytes): channels first and up, 3 of them or
+ * one that is repeated. Waits.
+ */
+TS_CHECKED ts_status ts_gs_loss_rgba(ts_gs_loss *loss, int first, int count, uint8_t *out,
+                                     ts_error *err);
 /** PSNR in dB of a mean squared error; +INFINITY at 1e-7 and below. */
 double ts_gs_psnr(double mse);
 
