@@ -1,11 +1,13 @@
 #include "server/conn.h"
 
 #include <errno.h>
+#include <linux/sockios.h>
 #include <openssl/evp.h>
 #include <openssl/sha.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
 #include <unistd.h>
@@ -513,6 +515,12 @@ ts_ws *ts_conn_ws(ts_conn *c)
 size_t ts_conn_queued(const ts_conn *c)
 {
     return c->queued;
+}
+
+size_t ts_conn_socket_queued(const ts_conn *c)
+{
+    int n = 0;
+    return c->fd >= 0 && !ioctl(c->fd, SIOCOUTQ, &n) && n > 0 ? (size_t)n : 0;
 }
 
 uint64_t ts_conn_bytes_out(const ts_conn *c)

@@ -31,6 +31,7 @@ struct ts_ws {
     ts_app *app;
     const ts_ws_endpoint *endpoints;
     void (*gone)(ts_app *app);
+    void *user;
     ws_limits limits;
     ts_thread *thread;
     struct lws_context *context;
@@ -427,6 +428,26 @@ void ts_ws_takeover(ts_app *app, int fd, const ts_takeover_info *info)
     ws->gone(app);
 }
 
+void *ts_ws_user(const ts_ws *ws)
+{
+    return ws->user;
+}
+
+void ts_ws_cancel(ts_ws *ws, ts_ws_task *task)
+{
+    pthread_mutex_lock(&ws->inbox_lock);
+    if (task->queued) {
+        ts_ws_task **at = &ws->tasks;
+        while (*at != task)
+            at = &(*at)->next;
+        *at = task->next;
+        if (ws->tasks_last == &task->next)
+            ws->tasks_last = at;
+        task->queued = false;
+    }
+    pthread_mutex_unlock(&ws->inbox_lock);
+}
+
 bool ts_ws_post(ts_ws *ws, ts_ws_task *task)
 {
     bool wake = false;
@@ -446,7 +467,7 @@ bool ts_ws_post(ts_ws *ws, ts_ws_task *task)
 }
 
 ts_status ts_ws_create(ts_app *app, const ts_ws_endpoint *endpoints, void (*gone)(ts_app *app),
-                       ts_ws **out, ts_error *err)
+                       void *user, ts_ws **out, ts_error *err)
 {
     ts_ws *ws = calloc(1, sizeof *ws);
     if (!ws)
@@ -454,6 +475,7 @@ ts_status ts_ws_create(ts_app *app, const ts_ws_endpoint *endpoints, void (*gone
     ws->app = app;
     ws->endpoints = endpoints;
     ws->gone = gone;
+    ws->user = user;
     ws->limits = (ws_limits){.max_text = app->options.max_message,
                              .max_binary = app->options.max_binary_message,
                              .queue_bytes = app->options.queue_bytes,
@@ -474,7 +496,7 @@ ts_status ts_ws_create(ts_app *app, const ts_ws_endpoint *endpoints, void (*gone
     return TS_OK;
 }
 
-void ts_ws_destroy(ts_ws *ws)
+void ts_ws_stop(ts_ws *ws)
 {
     if (!ws)
         return;
@@ -484,7 +506,15 @@ void ts_ws_destroy(ts_ws *ws)
     if (ws->thread) {
         lws_cancel_service(ws->context);
         ts_thread_join(ws->thread);
+        ws->thread = NULL;
     }
+}
+
+void ts_ws_destroy(ts_ws *ws)
+{
+    if (!ws)
+        return;
+    ts_ws_stop(ws);
     if (ws->context)
         lws_context_destroy(ws->context);
     while (ws->free_items) {

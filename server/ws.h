@@ -57,8 +57,16 @@ typedef struct ts_ws_endpoint {
  * once per socket that was handed over, when it is closed (ts_http_websocket_closed).
  */
 TS_CHECKED ts_status ts_ws_create(ts_app *app, const ts_ws_endpoint *endpoints,
-                                  void (*gone)(ts_app *app), ts_ws **out, ts_error *err);
-/** Close every connection with 1001, wait for them (2 s at most), stop the thread. NULL is fine. */
+                                  void (*gone)(ts_app *app), void *user, ts_ws **out,
+                                  ts_error *err);
+/** What was given as `user`. Thread: any. */
+void *ts_ws_user(const ts_ws *ws);
+/**
+ * Close every connection with 1001, wait for them (2 s at most), stop the thread; ts_ws_post() then
+ * refuses. NULL is fine.
+ */
+void ts_ws_stop(ts_ws *ws);
+/** Stop and free. NULL is fine. */
 void ts_ws_destroy(ts_ws *ws);
 /** The ts_takeover_fn of this module; app->ws is the ts_ws. */
 void ts_ws_takeover(ts_app *app, int fd, const ts_takeover_info *info);
@@ -74,6 +82,9 @@ typedef struct ts_ws_task {
 } ts_ws_task;
 /** False: the server is stopping and the task will not run. */
 bool ts_ws_post(ts_ws *ws, ts_ws_task *task);
+
+/** Take a task out again where it is still queued. Thread: ts-ws. */
+void ts_ws_cancel(ts_ws *ws, ts_ws_task *task);
 
 typedef struct ts_ws_stats {
     uint64_t clients, opened, messages_in, messages_out, bytes_in, bytes_out, protocol_errors;
@@ -104,6 +115,8 @@ size_t ts_conn_send_frame(ts_conn *conn, const ts_conn_frame *message);
 
 /** Octets queued and not yet taken by the socket. */
 size_t ts_conn_queued(const ts_conn *conn);
+/** Octets the kernel holds that the peer has not acknowledged. */
+size_t ts_conn_socket_queued(const ts_conn *conn);
 /** Octets the socket has taken so far. */
 uint64_t ts_conn_bytes_out(const ts_conn *conn);
 /** When something was last sent or nothing was waiting (monotonic). */

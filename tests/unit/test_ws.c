@@ -51,7 +51,7 @@ static int setup(void **state)
     f->app.options.max_websockets = 4096;
     table[0] = ts_ws_echo;
     endpoints = table;
-    CHECK_OK(ts_ws_create(&f->app, endpoints, on_gone, &f->app.ws, &err));
+    CHECK_OK(ts_ws_create(&f->app, endpoints, on_gone, NULL, &f->app.ws, &err));
     f->listener = ws_listener_open(&f->port);
     assert_true(f->listener >= 0);
     assert_int_equal(pthread_create(&f->acceptor, NULL, acceptor_main, f), 0);

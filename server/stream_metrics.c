@@ -1,0 +1,111 @@
+/* What a stream tells about itself: the numbers of GET …/metrics. */
+#include "cl/base/clock.h"
+#include "server/hub_internal.h"
+
+enum {
+    CACHE_US = 400000
+};
+
+static const char *const drop_names[N_DROP_REASONS] = {
+#define X(name, text) text,
+    TS_DROP_MAP(X)
+#undef X
+};
+
+static double current_fps(const stream_counters *c, int64_t now)
+{
+    int n = 0;
+    for (int i = 0; i < FPS_WINDOW; i++)
+        n += c->frame_times_us[i] > 0 && c->frame_times_us[i] > now - 2000000;
+    return n / 2.0;
+}
+
+static void add_integer(json_t *o, const char *key, uint64_t value)
+{
+    json_object_set_new(o, key, json_integer((json_int_t)value));
+}
+
+static json_t *build_locked(ts_stream *s, int64_t now)
+{
+    const stream_counters *c = &s->counters;
+    json_t *o = json_object(), *dropped = json_object(), *variants = json_array();
+    size_t subscribers = 0;
+    add_integer(o, "frames_produced", c->produced);
+    add_integer(o, "frames_rendered", c->rendered);
+    add_integer(o, "frames_encoded", c->encoded);
+    add_integer(o, "frames_sent", c->sent);
+    add_integer(o, "frames_pending", s->box.pending || s->box.busy ? 1 : 0);
+    for (int i = 0; i < N_DROP_REASONS; i++)
+        add_integer(dropped, drop_names[i], c->dropped[i]);
+    json_object_set_new(o, "frames_dropped", dropped);
+    json_object_set_new(o, "frame_time_ms", ts_stagetimes_json(&s->times));
+    json_object_set_new(o, "avg_frame_time", json_real(s->times.ewma[TS_STAGE_TOTAL]));
+    json_object_set_new(o, "current_fps", json_real(current_fps(c, now)));
+    json_object_set_new(o, "last_update",
+                        c->last_update_us
+                            ? json_real(ts_wall_seconds() - (double)(now - c->last_update_us) / 1e6)
+                            : json_null());
+    for (const unit *u = s->units; u; u = u->next)
+        for (const variant *v = u->variants; v; v = v->next) {
+            if (!v->n_watches)
+                continue;
+            subscribers += v->n_watches;
+            json_array_append_new(
+                variants, json_pack("{s:s,s:i,s:f,s:b,s:I}", "codec", ts_codec_name(v->codec),
+                                    "quality", v->quality, "scale", u->scale, "own_view",
+                                    u->patch != NULL, "watchers", (json_int_t)v->n_watches));
+        }
+    if (s->history_watch && subscribers)
+        subscribers--;
+    add_integer(o, "subscribers", subscribers);
+    json_object_set_new(o, "variants", variants);
+    add_integer(o, "bytes_h2d", c->bytes_h2d);
+    add_integer(o, "bytes_d2h", c->bytes_d2h);
+    add_integer(o, "bytes_out", c->bytes_out);
+    add_integer(o, "history_items", ts_history_count(s->history));
+    add_integer(o, "host_bytes", ts_history_bytes(s->history));
+    json_object_set_new(o, "psnr_db", c->has_psnr ? ts_json_double(c->psnr_db) : json_null());
+    add_integer(o, "seq", s->seq);
+    add_integer(o, "config_rev", s->config_rev);
+    if (s->error[0])
+        json_object_set_new(o, "error", json_string(s->error));
+    return o;
+}
+
+json_t *ts_stream_metrics(ts_stream *s)
+{
+    ts_device_stats device = {0};
+    if (s->hub->app->device)
+        ts_device_get_stats(s->hub->app->device, &device);
+    int64_t now = ts_now_us();
+    pthread_mutex_lock(&s->hub->hub_lock);
+    /* every subscriber is told once a second: build it once for all of them */
+    if (!s->metrics_cache || now - s->metrics_cached_us > CACHE_US) {
+        json_decref(s->metrics_cache);
+        s->metrics_cache = build_locked(s, now);
+        add_integer(s->metrics_cache, "device_memory_bytes", device.used_bytes);
+        s->metrics_cached_us = now;
+    }
+    json_t *copy = json_copy(s->metrics_cache);
+    pthread_mutex_unlock(&s->hub->hub_lock);
+    return copy;
+}
+
+void ts_stream_count_sent(ts_stream *s, uint64_t frames, uint64_t bytes, uint64_t dropped)
+{
+    pthread_mutex_lock(&s->hub->hub_lock);
+    s->counters.sent += frames;
+    s->counters.bytes_out += bytes;
+    s->counters.dropped[DROP_SUBSCRIBER_SLOW] += dropped;
+    pthread_mutex_unlock(&s->hub->hub_lock);
+}
+
+bool ts_stream_busy(ts_stream *s)
+{
+    pthread_mutex_lock(&s->hub->hub_lock);
+    double ms = ts_stagetimes_percentile(&s->times, TS_STAGE_RENDER, 95) +
+                ts_stagetimes_percentile(&s->times, TS_STAGE_ENCODE, 95);
+    bool busy = ms > 0.9 * 1000 / s->output.max_fps;
+    pthread_mutex_unlock(&s->hub->hub_lock);
+    return busy;
+}
