@@ -54,7 +54,7 @@ void ts_encode_headroom(ts_buf *out, size_t bytes);
 /**
  * Encode one picture and append the file to `out`.
  *
- * Shapes: any ts_pixels; RGBA32F is taken as linear 0…1 already tone-mapped (clamped, rounded).
+ * Shapes: any ts_pixels; INDEXED with 256 greys in order becomes a gray PNG. RGBA32F is taken as linear 0…1 already tone-mapped (clamped, rounded).
  *         RGBA16 keeps 16 bits in PNG and loses the low byte elsewhere. JPEG, raw and npy drop alpha.
  * Owner:  caller keeps everything; on failure out->len is what it was.
  * Errors: TS_E_OPTION (quality, method), TS_E_TOO_LARGE (over 16383 px a side for WebP, 65500 for

@@ -45,11 +45,23 @@ static void on_read(png_structp png, png_bytep data, size_t n)
     r->at += n;
 }
 
+/* 256 greys in order are no palette: the indices are samples. */
+static bool is_gray(const ts_pixels *px)
+{
+    for (int i = 0; i < 256; i++)
+        if (px->n_colors != 256 || px->palette[i][0] != i || px->palette[i][1] != i ||
+            px->palette[i][2] != i)
+            return false;
+    return true;
+}
+
 static void write_header(png_structp png, png_infop info, const ts_pixels *px)
 {
-    int color = px->format == TS_PIXELS_INDEXED ? PNG_COLOR_TYPE_PALETTE
-                : px->format == TS_PIXELS_RGB8  ? PNG_COLOR_TYPE_RGB
-                                                : PNG_COLOR_TYPE_RGBA;
+    bool gray = px->format == TS_PIXELS_INDEXED && is_gray(px);
+    int color = gray                              ? PNG_COLOR_TYPE_GRAY
+                : px->format == TS_PIXELS_INDEXED ? PNG_COLOR_TYPE_PALETTE
+                : px->format == TS_PIXELS_RGB8    ? PNG_COLOR_TYPE_RGB
+                                                  : PNG_COLOR_TYPE_RGBA;
     png_set_IHDR(png, info, (png_uint_32)px->width, (png_uint_32)px->height,
                  px->format == TS_PIXELS_RGBA16 ? 16 : 8, color, PNG_INTERLACE_NONE,
                  PNG_COMPRESSION_TYPE_DEFAULT, PNG_FILTER_TYPE_DEFAULT);

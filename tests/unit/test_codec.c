@@ -141,6 +141,21 @@ static void indexed_pixels_keep_their_colours(void **state)
     }
 }
 
+static void a_grey_ramp_as_palette_makes_a_gray_png(void **state)
+{
+    fixture *f = *state;
+    uint8_t data[12] = {0, 1, 2, 3, 100, 101, 127, 128, 200, 253, 254, 255};
+    ts_pixels px = packed(TS_PIXELS_INDEXED, data, 4, 3, 1);
+    ts_image_info info;
+    px.n_colors = 256;
+    for (int i = 0; i < 256; i++)
+        memset(px.palette[i], i, 3);
+    encode(f, &px, TS_CODEC_PNG, 0);
+    decode(f, 0, &info);
+    assert_int_equal(info.channels, 1);
+    assert_memory_equal(f->back.data, data, sizeof data);
+}
+
 static void sixteen_bit_pixels_keep_sixteen_bits_in_png(void **state)
 {
     fixture *f = *state;
@@ -413,6 +428,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(lossless_codecs_give_the_same_bytes_back, setup, teardown),
         cmocka_unit_test_setup_teardown(indexed_pixels_keep_their_colours, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_grey_ramp_as_palette_makes_a_gray_png, setup, teardown),
         cmocka_unit_test_setup_teardown(sixteen_bit_pixels_keep_sixteen_bits_in_png, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(float_pixels_are_clamped_and_rounded, setup, teardown),

@@ -34,6 +34,11 @@ typedef struct ts_gaze_image {
 
 /* ---- sources ---- */
 
+/** A scale's grid over the whole frame (all tiles of it). */
+typedef struct ts_gaze_scale {
+    int cols, rows;
+} ts_gaze_scale;
+
 /** What a source says about one frame. Pointers are the source's, valid until its next step. */
 typedef struct ts_gaze_fix {
     const ts_gaze_cell *cells; /* emission order, valid tokens only */
@@ -41,8 +46,10 @@ typedef struct ts_gaze_fix {
     /* Local token ids in emission order, stops included: tile t's are tokens[tile_start[t]] up to
      * tokens[tile_start[t + 1]]. */
     const int32_t *tokens;
-    const size_t *tile_start; /* n_tiles + 1 */
-    size_t n_tiles;           /* 1 where the frame is one tile */
+    const size_t *tile_start;    /* n_tiles + 1 */
+    size_t n_tiles;              /* 1 where the frame is one tile */
+    const ts_gaze_scale *scales; /* coarse to fine; a cell's `scale` is an index of these */
+    size_t n_scales;
     double stop_probability;
     int forward_passes;
 } ts_gaze_fix;

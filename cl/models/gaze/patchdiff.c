@@ -19,6 +19,7 @@ typedef struct patch_diff {
     ts_gaze_cell *cells;
     int32_t *tokens;
     size_t tile_start[2];
+    ts_gaze_scale scale;
 } patch_diff;
 
 static const double default_threshold = 0.15;
@@ -195,11 +196,14 @@ static ts_status step(void *self, ts_queue *q, const ts_gaze_image *frame, ts_ga
                             4 * (size_t)p->width * (size_t)p->height, err);
     p->has_previous = p->has_scores = st == TS_OK;
     p->tile_start[1] = n;
+    p->scale = (ts_gaze_scale){p->grid, p->grid};
     *out = (ts_gaze_fix){.cells = p->cells,
                          .n_cells = n,
                          .tokens = p->tokens,
                          .tile_start = p->tile_start,
                          .n_tiles = 1,
+                         .scales = &p->scale,
+                         .n_scales = 1,
                          .stop_probability = 1};
     return st;
 }

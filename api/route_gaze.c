@@ -1,0 +1,169 @@
+/* Gaze over a clip: per-frame cells and numbers, tensors on request. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "api/routes.h"
+#include "cl/base/name.h"
+#include "server/clips.h"
+#include "server/gaze.h"
+#include "server/gazeout.h"
+
+/* The keys of the request that are not the session's. */
+typedef struct extras {
+    const char *stream, *store;
+    const json_t *outputs;
+    bool details_all;
+} extras;
+
+static ts_status check_name(const char *what, const char *name, ts_error *err)
+{
+    return name ? ts_name_check(what, name, err) : TS_OK;
+}
+
+static ts_status read_extras(const json_t *body, extras *e, ts_error *err)
+{
+    static const char *const details[] = {"last", "all", NULL};
+    int which = 0;
+    *e = (extras){.outputs = json_object_get(body, "outputs")};
+    ts_status st = ts_json_get_string(body, "", "stream", &e->stream, err);
+    if (st == TS_OK)
+        st = ts_json_get_string(body, "", "store", &e->store, err);
+    if (st == TS_OK)
+        st = ts_json_get_enum(body, "", "details", details, &which, err);
+    if (st == TS_OK)
+        st = check_name("stream", e->stream, err);
+    if (st == TS_OK)
+        st = check_name("tensor", e->store, err);
+    e->details_all = which == 1;
+    return st;
+}
+
+/* What is left is the session's. */
+static json_t *session_options(const json_t *body)
+{
+    static const char *const own[] = {"stream", "store", "outputs", "details"};
+    json_t *o = json_copy((json_t *)(uintptr_t)body);
+    for (size_t i = 0; o && i < sizeof own / sizeof *own; i++)
+        json_object_del(o, own[i]);
+    /* A directory of the server's is not a client's to name. */
+    if (o && json_object_get(o, "model_dir")) {
+        json_decref(o);
+        return NULL;
+    }
+    return o;
+}
+
+typedef struct run {
+    ts_queue *queue;
+    const ts_clip *clip;
+    ts_gaze_session *session;
+    ts_gazeout *outputs;
+    bool details, details_all;
+    json_t *frames;
+    ts_gaze_totals totals;
+} run;
+
+static ts_status one_frame(run *r, int64_t n, ts_error *err)
+{
+    ts_gaze_image image = {.width = r->clip->width, .height = r->clip->height};
+    ts_gaze_step step;
+    ts_clip_frame(r->clip, n, &image.buffer, &image.offset);
+    ts_status st = ts_gaze_session_step(r->session, r->queue, &image, &step, err);
+    if (st == TS_OK)
+        st = ts_gazeout_add(r->outputs, r->session, r->queue, &image, &step, err);
+    if (st != TS_OK)
+        return st;
+    json_t *o = ts_gaze_step_json(r->session, &step);
+    if (r->details_all || (r->details && n + 1 == r->clip->frames))
+        ts_gaze_step_details(r->session, &step, &image, o);
+    json_array_append_new(r->frames, o);
+    ts_gaze_totals_add(&r->totals, &step);
+    return TS_OK;
+}
+
+static ts_status answer(ts_app *app, run *r, const extras *e, bool safetensors, ts_response *res,
+                        ts_error *err)
+{
+    json_t *stored = NULL;
+    ts_buf file = {0};
+    ts_status st = TS_OK;
+    if (e->store)
+        st = ts_gazeout_store(r->outputs, r->queue, app->store, e->store, &stored, err);
+    if (st != TS_OK)
+        return st;
+    json_t *result =
+        json_pack("{s:O,s:o}", "frames", r->frames, "totals", ts_gaze_totals_json(&r->totals));
+    if (stored)
+        json_object_set_new(result, "stored", stored);
+    if (safetensors)
+        st = ts_gazeout_safetensors(r->outputs, r->queue, result, &file, err);
+    if (st == TS_OK && safetensors) {
+        ts_response_bytes(res, 200, "application/vnd.safetensors", &file);
+        json_decref(result);
+    } else if (st == TS_OK) {
+        ts_response_json(res, 200, result);
+    } else {
+        json_decref(result);
+    }
+    ts_buf_finish(&file);
+    return st;
+}
+
+static ts_status run_clip(ts_app *app, ts_request *req, ts_clip *clip, const json_t *body,
+                          ts_response *res, ts_error *err)
+{
+    static const char *const types[] = {"application/json", "application/vnd.safetensors", NULL};
+    extras e;
+    run r = {.queue = ts_request_queue(req), .clip = clip};
+    bool tensors = false, details = false;
+    int type = ts_request_accept(req, types);
+    ts_status st = type < 0 ? ts_fail(err, TS_E_NOT_ACCEPTABLE,
+                                      "answers are application/json or application/vnd.safetensors")
+                            : read_extras(body, &e, err);
+    if (st == TS_OK)
+        st = ts_gazeout_create(e.outputs, clip->frames, &r.outputs, &tensors, &details, err);
+    if (st == TS_OK && tensors && type == 0 && !e.store)
+        st = ts_fail(err, TS_E_OPTION,
+                     "outputs: tensors need Accept: application/vnd.safetensors, "
+                     "or \"store\"");
+    if (st == TS_OK) {
+        json_t *options = session_options(body);
+        st = options ? ts_gaze_session_create(app->device, r.queue, options, &r.session, err)
+                     : ts_fail(err, TS_E_OPTION, "unknown key model_dir; name a \"model\"");
+        json_decref(options);
+    }
+    r.frames = json_array();
+    r.details = details;
+    r.details_all = st == TS_OK && e.details_all;
+    for (int64_t n = 0; st == TS_OK && n < clip->frames; n++)
+        st = one_frame(&r, n, err);
+    if (st == TS_OK)
+        st = answer(app, &r, &e, type == 1, res, err);
+    json_decref(r.frames);
+    ts_gaze_session_destroy(r.session);
+    ts_gazeout_destroy(r.outputs);
+    return st;
+}
+
+ts_status api_clip_gaze(ts_app *app, ts_request *req, ts_response *res, ts_error *err)
+{
+    const char *id = ts_request_param(req, "id");
+    json_t *body = NULL;
+    ts_clip *clip = NULL;
+    ts_status st = ts_name_check("clip", id, err);
+    if (st == TS_OK && !app->device)
+        st = ts_fail(err, TS_E_NOT_READY, "this server has no device");
+    if (st == TS_OK)
+        st = ts_clips_find(app->clips, id, &clip, err);
+    if (st == TS_OK && ts_request_body(req)->len == 0)
+        body = json_object(); /* all defaults */
+    else if (st == TS_OK)
+        st = ts_request_json(req, &body, err);
+    if (st == TS_OK && !json_is_object(body))
+        st = ts_fail(err, TS_E_JSON, "expected a JSON object");
+    if (st == TS_OK)
+        st = run_clip(app, req, clip, body, res, err);
+    json_decref(body);
+    ts_clip_unref(clip);
+    return st;
+}
