@@ -114,23 +114,31 @@ static void key_name(const char *key, char out[64])
 
 /* ---- values ---- */
 
+/* Digits with a fraction, and nothing else that strtod() would take (signs, hex, exponents). */
+static bool read_decimal(const char *text, double *out, const char **rest)
+{
+    size_t n = strspn(text, "0123456789.");
+    char *end;
+    *out = strtod(text, &end);
+    *rest = text + n;
+    return isdigit((unsigned char)*text) && end == *rest && isfinite(*out);
+}
+
 bool ts_parse_size(const char *text, uint64_t *out)
 {
-    char *end;
-    if (!isdigit((unsigned char)*text))
+    const char *rest;
+    double value;
+    if (!read_decimal(text, &value, &rest))
         return false;
-    errno = 0;
-    double value = strtod(text, &end);
     static const char units[] = "KMGT";
-    const char *unit = *end ? strchr(units, toupper((unsigned char)*end)) : NULL;
-    const char *rest = end;
+    const char *unit = *rest ? strchr(units, toupper((unsigned char)*rest)) : NULL;
     if (unit && *unit) {
         value = ldexp(value, (int)(10 * (unit - units + 1)));
         rest++;
         if (strcasecmp(rest, "iB") == 0 || strcasecmp(rest, "B") == 0)
             rest = "";
     }
-    if (*rest || errno || !(value <= 9e18) || value != floor(value))
+    if (*rest || !(value <= 9e18) || value != floor(value))
         return false;
     *out = (uint64_t)value;
     return true;
@@ -142,12 +150,12 @@ bool ts_parse_seconds(const char *text, double *out)
         const char *unit;
         double scale;
     } units[] = {{"", 1}, {"s", 1}, {"ms", 1e-3}, {"m", 60}, {"min", 60}, {"h", 3600}};
-    char *end;
-    if (!isdigit((unsigned char)*text) && *text != '.')
+    const char *rest;
+    double value;
+    if (!read_decimal(text, &value, &rest))
         return false;
-    double value = strtod(text, &end);
     for (size_t i = 0; i < sizeof units / sizeof *units; i++)
-        if (strcmp(end, units[i].unit) == 0 && isfinite(value)) {
+        if (strcmp(rest, units[i].unit) == 0) {
             *out = value * units[i].scale;
             return true;
         }
