@@ -143,6 +143,14 @@ static ts_status create_base(ts_app *app, ts_error *err)
     return st;
 }
 
+static void emit_tensor_event(void *arg, ts_store_change change, const ts_entry *entry)
+{
+    static const char *const words[] = {"created", "changed", "deleted"};
+    ts_app *app = arg;
+    ts_events_emit(app->events, words[change], "tensor", entry->name,
+                   json_pack("{s:I}", "version", (json_int_t)entry->version));
+}
+
 /* In this order; ts_app_stop() undoes it backwards. Owners add their parts before the HTTP side. */
 static ts_status create_parts(ts_app *app, ts_error *err)
 {
@@ -151,6 +159,10 @@ static ts_status create_parts(ts_app *app, ts_error *err)
         st = open_devices(app, err);
     if (st == TS_OK && app->device)
         st = ts_store_create((size_t)app->options.max_tensors, &app->store, err);
+    if (st == TS_OK && app->device) {
+        ts_store_observe(app->store, emit_tensor_event, app);
+        st = ts_uploader_create(app->device, &app->uploader, err);
+    }
     if (st == TS_OK && app->device)
         st = ts_clips_create(&app->clips, err);
     if (st == TS_OK)
@@ -230,6 +242,7 @@ void ts_app_stop(ts_app *app)
     ts_http_destroy(app->http);
     ts_clips_destroy(app->clips);
     ts_store_destroy(app->store);
+    ts_uploader_destroy(app->uploader);
     for (size_t i = 0; i < app->n_devices; i++)
         ts_device_close(app->devices[i]);
     free(app->devices);

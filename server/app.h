@@ -14,6 +14,7 @@
 
 #include "cl/device/device.h"
 #include "cl/tensor/store.h"
+#include "cl/tensor/upload.h"
 #include "server/options.h"
 #include "server/router.h"
 #include "server/takeover.h"
@@ -50,6 +51,7 @@ struct ts_app {
     size_t n_devices;
     ts_device *device; /* the default one; NULL on an edge */
     ts_store *store;
+    ts_uploader *uploader; /* of `device` */
 
     ts_metrics *metrics;
     ts_limits *limits;

@@ -7,9 +7,11 @@
 
 #include "cl/base/clock.h"
 #include "cl/base/hash.h"
+#include "cl/tensor/layout.h"
 
 enum {
-    N_BUCKETS = 1024
+    N_BUCKETS = 1024,
+    MAX_OBSERVERS = 4
 };
 
 typedef struct slot {
@@ -24,8 +26,11 @@ struct ts_store {
     slot *buckets[N_BUCKETS];
     size_t count, max_tensors;
 
-    ts_store_observer observer; /* set before there are publishers */
-    void *observer_arg;
+    struct {
+        ts_store_observer call;
+        void *arg;
+    } observers[MAX_OBSERVERS]; /* set before there are publishers */
+    int n_observers;
 };
 
 /* ---- entries ---- */
@@ -88,14 +93,20 @@ void ts_store_destroy(ts_store *store)
 
 void ts_store_observe(ts_store *store, ts_store_observer observer, void *arg)
 {
-    store->observer = observer;
-    store->observer_arg = arg;
+    if (!observer) {
+        store->n_observers -= store->n_observers > 0;
+        return;
+    }
+    if (store->n_observers == MAX_OBSERVERS)
+        return;
+    store->observers[store->n_observers].call = observer;
+    store->observers[store->n_observers++].arg = arg;
 }
 
 static void tell(ts_store *store, ts_store_change change, const ts_entry *entry)
 {
-    if (store->observer)
-        store->observer(store->observer_arg, change, entry);
+    for (int i = 0; i < store->n_observers; i++)
+        store->observers[i].call(store->observers[i].arg, change, entry);
 }
 
 static slot **bucket_of(ts_store *store, const char *name)
@@ -343,6 +354,65 @@ ts_status ts_store_edit_end(ts_store *store, ts_entry *entry, ts_tensor *tensor,
     else
         ts_entry_finish(&now);
     return st;
+}
+
+/* The tensor to write into: the old memory, or a copy of it. */
+static ts_status open_for_writing(ts_queue *queue, const ts_tensor *old, bool exclusive,
+                                  ts_tensor **out, ts_error *err)
+{
+    ts_dtype dtype = ts_tensor_dtype(old);
+    const ts_shape *shape = ts_tensor_shape(old);
+    if (exclusive)
+        return ts_tensor_wrap(ts_tensor_buffer(old), ts_tensor_offset(old), dtype, shape, out, err);
+    ts_status st = ts_tensor_create(ts_tensor_device(old), dtype, shape, out, err);
+    if (st != TS_OK)
+        return st;
+    st = ts_buffer_copy(queue, ts_tensor_buffer(old), ts_tensor_offset(old), ts_tensor_buffer(*out),
+                        0, ts_tensor_nbytes(old), err);
+    if (st != TS_OK)
+        ts_tensor_unref(*out);
+    return st;
+}
+
+static ts_status patched(ts_queue *queue, const ts_tensor *old, bool exclusive,
+                         const ts_tensor *patch, const ts_shape *offset, ts_tensor **out,
+                         ts_error *err)
+{
+    size_t nbytes;
+    ts_tensor *tensor = NULL;
+    if (ts_tensor_dtype(patch) != ts_tensor_dtype(old))
+        return ts_fail(err, TS_E_DTYPE, "the patch is %s, the tensor %s",
+                       ts_dtype_name(ts_tensor_dtype(patch)), ts_dtype_name(ts_tensor_dtype(old)));
+    ts_status st = ts_region_check(old, offset, ts_tensor_shape(patch), &nbytes, err);
+    if (st == TS_OK)
+        st = open_for_writing(queue, old, exclusive, &tensor, err);
+    if (st != TS_OK)
+        return st;
+    st = ts_region_write(queue, ts_tensor_buffer(patch), tensor, offset, ts_tensor_shape(patch),
+                         err);
+    if (st == TS_OK)
+        st = ts_queue_finish(queue, err);
+    if (st != TS_OK)
+        ts_tensor_unref(tensor);
+    else
+        *out = tensor;
+    return st;
+}
+
+ts_status ts_store_patch(ts_store *store, ts_queue *queue, const char *name, const ts_tensor *patch,
+                         const ts_shape *offset, const ts_publish_options *options, ts_entry *out,
+                         ts_error *err)
+{
+    ts_entry entry;
+    bool exclusive;
+    ts_status st = ts_store_edit_begin(store, name, options, &entry, &exclusive, err);
+    if (st != TS_OK)
+        return st;
+    ts_tensor *tensor = NULL;
+    st = patched(queue, entry.tensor, exclusive, patch, offset, &tensor, err);
+    ts_status ended = ts_store_edit_end(store, &entry, tensor, options, out, err);
+    ts_tensor_unref(tensor);
+    return st == TS_OK ? ended : st;
 }
 
 /* ---- reading ---- */

@@ -1,7 +1,7 @@
 /*
  * The table of named tensors: name → current version. One per server.
  *
- * ts_store_publish() makes a new version visible; the one observer (the streams) is told after the
+ * ts_store_publish() makes a new version visible; observers (streams, events) are told after the
  * lock is released. Thread: any; entries handed out are snapshots, the tensor in them a reference.
  */
 #ifndef TS_CL_TENSOR_STORE_H
@@ -51,6 +51,10 @@ typedef void (*ts_store_observer)(void *arg, ts_store_change change, const ts_en
 
 TS_CHECKED ts_status ts_store_create(size_t max_tensors, ts_store **out, ts_error *err);
 void ts_store_destroy(ts_store *store); /* NULL is fine */
+/**
+ * Add an observer (at most 4), while nobody publishes; they are told in this order. A NULL observer
+ * takes the newest away again: parts come down in the opposite order of their start.
+ */
 void ts_store_observe(ts_store *store, ts_store_observer observer, void *arg);
 
 /**
@@ -82,6 +86,16 @@ TS_CHECKED ts_status ts_store_edit_begin(ts_store *store, const char *name,
 TS_CHECKED ts_status ts_store_edit_end(ts_store *store, ts_entry *entry, ts_tensor *tensor,
                                        const ts_publish_options *options, ts_entry *out,
                                        ts_error *err);
+
+/**
+ * Write `patch` (dense, the tensor's dtype, its contents finished) into the region that begins at
+ * `offset`: in place while nobody else can read the memory, else in a copy made on the device.
+ * Errors: TS_E_NOT_FOUND, TS_E_VERSION, TS_E_DTYPE, TS_E_RANGE, device errors; nothing is changed then.
+ */
+TS_CHECKED ts_status ts_store_patch(ts_store *store, ts_queue *queue, const char *name,
+                                    const ts_tensor *patch, const ts_shape *offset,
+                                    const ts_publish_options *options, ts_entry *out,
+                                    ts_error *err);
 
 /** Errors: TS_E_NOT_FOUND. */
 TS_CHECKED ts_status ts_store_get(ts_store *store, const char *name, ts_entry *out, ts_error *err);
