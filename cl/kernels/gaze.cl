@@ -255,3 +255,21 @@ kernel void gaze_panel(global const uchar *cur, ulong cur_off, global const usho
         }
     }
 }
+
+/* dst[i] = RGBA of src[i] with 1, 3 or 4 channels; alpha 255 where there is none. Global: n / 64. */
+kernel void gaze_expand(global const uchar *src, ulong src_off, int channels, global uchar *dst,
+                        uint n)
+{
+    uint first = (uint)get_global_id(0) * 64;
+    src += src_off;
+    for (uint i = first; i < min(first + 64, n); i++) {
+        uchar4 v = 255;
+        if (channels == 1)
+            v.xyz = src[i];
+        else if (channels == 3)
+            v.xyz = vload3(i, src);
+        else
+            v = vload4(i, src);
+        vstore4(v, i, dst);
+    }
+}

@@ -511,6 +511,31 @@ static void keyframes_resets_and_new_sizes_take_the_whole_frame(void **state)
     clip_close(&c);
 }
 
+static void pixels_of_one_three_and_four_channels_become_rgba(void **state)
+{
+    ts_opsfix *f = *state;
+    ts_error err = {0};
+    enum {
+        N = 131
+    };
+    static const int counts[] = {1, 3, 4};
+    uint8_t src[4 * N], want[4 * N];
+    ts_buffer *dst;
+    CHECK_OK(ts_buffer_create(f->device, 4 * N, &dst, &err));
+    for (int k = 0; k < 3; k++) {
+        int c = counts[k];
+        ts_buffer *b = random_picture(f, src, (size_t)(c * N));
+        for (int i = 0; i < N; i++)
+            for (int ch = 0; ch < 4; ch++)
+                want[4 * i + ch] = ch == 3 && c < 4 ? 255 : src[c * i + (c == 1 ? 0 : ch)];
+        CHECK_OK(ts_gaze_expand(f->queue, b, 4, c, N, dst, &err));
+        compare(f, dst, want, sizeof want, "expand", N, 1);
+        ts_buffer_unref(b);
+    }
+    CHECK_STATUS(TS_E_SHAPE, ts_gaze_expand(f->queue, dst, 0, 2, N, dst, &err));
+    ts_buffer_unref(dst);
+}
+
 static void averages_and_texts_follow_the_rules(void **state)
 {
     (void)state;
@@ -566,6 +591,7 @@ int main(void)
         cmocka_unit_test(kernels_equal_their_twins_at_odd_sizes),
         cmocka_unit_test(scores_equal_their_twin_at_any_grid),
         cmocka_unit_test(keyframes_resets_and_new_sizes_take_the_whole_frame),
+        cmocka_unit_test(pixels_of_one_three_and_four_channels_become_rgba),
         cmocka_unit_test(averages_and_texts_follow_the_rules),
         cmocka_unit_test(unknown_names_are_refused_with_the_list),
     };

@@ -412,6 +412,23 @@ ts_status ts_gaze_mask(ts_gaze *gaze, ts_queue *queue, ts_buffer *dst, size_t ds
                      err);
 }
 
+ts_status ts_gaze_expand(ts_queue *queue, ts_buffer *src, size_t offset, int channels, size_t n_px,
+                         ts_buffer *dst, ts_error *err)
+{
+    enum {
+        GRAIN = 64
+    };
+    ts_kernel *k;
+    if (channels != 1 && channels != 3 && channels != 4)
+        return ts_fail(err, TS_E_SHAPE, "frames have 1, 3 or 4 channels, not %d", channels);
+    ts_status st = ts_queue_kernel(queue, "gaze", "", "gaze_expand", &k, err);
+    if (st != TS_OK)
+        return st;
+    return ts_launch(
+        queue, k, 1, (size_t[]){(n_px + GRAIN - 1) / GRAIN}, NULL,
+        TS_ARGS(TS_BUF(src), TS_ULONG(offset), TS_INT(channels), TS_BUF(dst), TS_UINT(n_px)), err);
+}
+
 /* ---- names ---- */
 
 ts_status ts_gaze_output_parse(const char *name, ts_gaze_output *out, ts_error *err)

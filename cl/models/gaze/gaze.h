@@ -162,6 +162,10 @@ TS_CHECKED ts_status ts_gaze_place(ts_gaze *gaze, ts_queue *queue, const ts_gaze
 TS_CHECKED ts_status ts_gaze_mask(ts_gaze *gaze, ts_queue *queue, ts_buffer *dst, size_t dst_offset,
                                   ts_error *err);
 
+/** Widen u8 pixels of 1, 3 or 4 channels to RGBA8 in `dst`. Errors: TS_E_SHAPE (channels). */
+TS_CHECKED ts_status ts_gaze_expand(ts_queue *queue, ts_buffer *src, size_t offset, int channels,
+                                    size_t n_px, ts_buffer *dst, ts_error *err);
+
 /* ---- averages and display text ---- */
 
 /** Running average, alpha 0.15; the first sample initialises. */
