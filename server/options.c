@@ -10,6 +10,7 @@
 #include <strings.h>
 
 #include "cl/base/fs.h"
+#include "cl/base/size.h"
 #include "server/listen.h"
 
 typedef enum kind {
@@ -164,7 +165,7 @@ bool ts_parse_seconds(const char *text, double *out)
 
 static ts_status list_add(ts_strings *list, const char *text, size_t len, ts_error *err)
 {
-    char **items = realloc(list->items, (list->n + 1) * sizeof *items);
+    char **items = ts_realloc_array(list->items, list->n + 1, sizeof *items);
     if (items)
         list->items = items;
     char *copy = items ? strndup(text, len) : NULL;

@@ -1,0 +1,66 @@
+/* The threads that run handlers; each lends its device queue to the request at hand. */
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "cl/base/clock.h"
+#include "cl/base/log.h"
+#include "server/http_internal.h"
+
+void http_run_handler(exchange *ex)
+{
+    ts_app *app = ex->loop->http->app;
+    ts_response *res = &ex->req.res;
+    ts_status st = ex->req.route->handler(app, &ex->req, res, &ex->error);
+    if (st == TS_OK && res->body == TS_RESPONSE_BYTES && res->bytes.failed)
+        st = ts_fail(&ex->error, TS_E_NO_MEMORY, "the answer");
+    if (st == TS_OK)
+        return;
+    if (ex->error.status == TS_OK)
+        ts_fail(&ex->error, st, "%s", "");
+    if (ts_status_http(st) >= 500 && st != TS_E_NOT_READY)
+        ts_log_error(TS_LOG_WARN, "http", ex->req.path, &ex->error);
+    http_fill_error(ex);
+}
+
+static void worker_main(void *arg)
+{
+    worker *self = arg;
+    ts_http *http = self->http;
+    double timeout_us = http->app->options.request_timeout * 1e6;
+    exchange *ex;
+    while ((ex = ts_chan_recv(http->queue))) {
+        ex->req.worker = &self->context;
+        if ((double)(ts_now_us() - ex->queued_us) > timeout_us) {
+            ts_fail(&ex->error, TS_E_NOT_READY, "no worker was free within --request-timeout");
+            http_fill_error(ex);
+        } else {
+            http_run_handler(ex);
+        }
+        ex->req.worker = NULL;
+        ex->phase = PHASE_DONE;
+        MHD_resume_connection(ex->connection);
+    }
+    ts_queue_destroy(self->context.queue);
+}
+
+ts_status http_start_workers(ts_http *http, ts_error *err)
+{
+    const ts_options *options = &http->app->options;
+    int n = options->workers ? (int)options->workers : 4 + ts_cpu_count();
+    http->workers = calloc((size_t)n, sizeof *http->workers);
+    if (!http->workers)
+        return ts_fail(err, TS_E_NO_MEMORY, "workers");
+    /* Room for every connection's one request, so that an HTTP thread never waits. */
+    ts_status st = ts_chan_create((size_t)options->max_connections + 64 * MAX_DAEMONS,
+                                  TS_CHAN_REJECT, NULL, &http->queue, err);
+    for (int i = 0; i < n && st == TS_OK; i++) {
+        char name[16];
+        snprintf(name, sizeof name, "ts-work%d", i);
+        http->workers[i].http = http;
+        http->workers[i].context.app = http->app;
+        st = ts_thread_start(name, worker_main, &http->workers[i], &http->workers[i].thread, err);
+        if (st == TS_OK)
+            http->n_workers = i + 1;
+    }
+    return st;
+}
