@@ -28,7 +28,7 @@ struct ts_chain {
     double valid[2];
     int search[2];
     int roi_fails, roi_stable, frames_tracking;
-    ts_detection cands[TS_SELECT_MAX];
+    ts_detection cands[TS_SELECT_MAX], wanted[TS_SELECT_MAX];
     size_t n_cands;
 };
 
@@ -179,11 +179,32 @@ static bool ambiguous(const ts_chain *c, const ts_detection *det)
     return c->n_cands >= 4 && rivals >= 2;
 }
 
+/*
+ * Zones and margins before the choice: what lies in them must not win it. (The reference chooses
+ * first, so that a lamp in a zone hides the ball.)
+ */
+static size_t keep_wanted(ts_chain *c, const ts_detection *detections, size_t n, const ts_crop *roi)
+{
+    size_t kept = 0;
+    for (size_t i = 0; i < n && kept < TS_SELECT_MAX; i++) {
+        ts_detection in_frame = detections[i];
+        in_frame.cx += roi ? roi->x1 : 0;
+        in_frame.cy += roi ? roi->y1 : 0;
+        if (!in_zone(c, &in_frame) && !in_margin(c, &in_frame))
+            c->wanted[kept++] = detections[i];
+    }
+    return kept;
+}
+
 /* Select and filter; fills c->cands and the result's selection and track_in. */
 static void choose(ts_chain *c, const ts_detection *detections, size_t n, ts_chain_result *r)
 {
     ts_crop roi;
     bool in_roi = ts_chain_roi(c, &roi);
+    if (!c->params.reference) {
+        n = keep_wanted(c, detections, n, in_roi ? &roi : NULL);
+        detections = c->wanted;
+    }
     r->selected = ts_select_pick(&c->select, detections, n, in_roi ? &roi : NULL, &r->selection,
                                  c->cands, &c->n_cands);
     ts_detection det = r->selection;
@@ -191,7 +212,7 @@ static void choose(ts_chain *c, const ts_detection *detections, size_t n, ts_cha
     drop(c, in_zone, &has, &det);
     if (in_roi)
         map_roi(c, &roi, &has, &det);
-    if (!c->params.reference || (!c->roi && c->zoom.value < 1.2 && c->frames_tracking < 10))
+    if (c->params.reference && !c->roi && c->zoom.value < 1.2 && c->frames_tracking < 10)
         drop(c, in_margin, &has, &det);
     if (c->params.reference && has && ambiguous(c, &det)) {
         has = false;
