@@ -227,12 +227,12 @@ ts_status ts_app_start(ts_options *options, const ts_router *router, ts_app **ou
     return TS_OK;
 }
 
-void ts_app_drain(ts_app *app)
+bool ts_app_drain(ts_app *app)
 {
     app->state->draining = true;
     ts_log(TS_LOG_INFO, "http", "shutting down");
     ts_sleep_us((int64_t)(app->options.drain_delay * 1e6));
-    ts_http_drain(app->http, app->options.drain_timeout);
+    return ts_http_drain(app->http, app->options.drain_timeout);
 }
 
 void ts_app_stop(ts_app *app)

@@ -79,8 +79,11 @@ struct ts_app {
  */
 TS_CHECKED ts_status ts_app_start(ts_options *options, const ts_router *router, ts_app **out,
                                   ts_error *err);
-/** Not ready any more, stop accepting, let running requests end (--drain-timeout at most). */
-void ts_app_drain(ts_app *app);
+/**
+ * Not ready any more, stop accepting, let running requests end (--drain-timeout at most). False:
+ * some still run, and nothing may be freed.
+ */
+bool ts_app_drain(ts_app *app);
 /** Free everything, after ts_app_drain(). */
 void ts_app_stop(ts_app *app);
 /** True when everything asked for at the start is there and no shutdown is in progress. Any thread. */

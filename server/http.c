@@ -222,7 +222,7 @@ static void wait_idle(ts_http *http, double timeout_s)
         ts_sleep_us(2000); /* polled: the library gives no event for "all done" */
 }
 
-void ts_http_drain(ts_http *http, double timeout_s)
+bool ts_http_drain(ts_http *http, double timeout_s)
 {
     ts_listener_close(http->listener);
     http->listener = NULL;
@@ -231,6 +231,9 @@ void ts_http_drain(ts_http *http, double timeout_s)
     wait_idle(http, timeout_s);
     ts_peers_shutdown(http->peers, true);
     wait_idle(http, 1);
+    if (http->active)
+        ts_log(TS_LOG_WARN, "http", "%zu requests did not end in time", (size_t)http->active);
+    return http->active == 0;
 }
 
 void ts_http_destroy(ts_http *http)
@@ -238,11 +241,6 @@ void ts_http_destroy(ts_http *http)
     if (!http)
         return;
     ts_listener_close(http->listener);
-    if (http->active) {
-        /* A handler that never returned holds its connection; the library would abort here. */
-        ts_log(TS_LOG_WARN, "http", "%zu requests did not end in time", (size_t)http->active);
-        return;
-    }
     for (int i = 0; i < http->n_loops; i++)
         MHD_stop_daemon(http->loops[i].daemon);
     if (http->queue)

@@ -20,9 +20,9 @@ extern "C" {
 TS_CHECKED ts_status ts_http_create(ts_app *app, ts_http **out, ts_error *err);
 /** Accept connections and print the "listening" lines. */
 TS_CHECKED ts_status ts_http_serve(ts_http *http, ts_error *err);
-/** Take no more connections, end streams, close idle connections, wait for running requests. */
-void ts_http_drain(ts_http *http, double timeout_s);
-/** After ts_http_drain(). NULL is fine. */
+/** Take no more connections, end streams, wait for running requests. False: some did not end. */
+bool ts_http_drain(ts_http *http, double timeout_s);
+/** After ts_http_drain() was true. NULL is fine. */
 void ts_http_destroy(ts_http *http);
 
 typedef struct ts_http_stats {

@@ -2,6 +2,8 @@
 #define _GNU_SOURCE
 #include <pthread.h>
 #include <signal.h>
+#include <stdatomic.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -44,12 +46,14 @@ static int start_failure(const ts_error *err)
     return device ? 3 : status == 2 ? 2 : 1;
 }
 
-/* A second signal while shutting down does not wait for anything. */
+/* A second signal while shutting down does not wait for anything; SIGHUP wakes this at the end. */
+static _Atomic bool ended;
+
 static void exit_at_second_signal(void *arg)
 {
     sigset_t *signals = arg;
     int number = 0;
-    while (sigwait(signals, &number) == 0)
+    while (!ended && sigwait(signals, &number) == 0)
         if (number != SIGHUP)
             _exit(130);
 }
@@ -57,20 +61,19 @@ static void exit_at_second_signal(void *arg)
 static int wait_for_end(ts_app *app, sigset_t *signals)
 {
     int number = 0;
-    while (sigwait(signals, &number) == 0)
-        if (number == SIGHUP)
-            ts_app_reload(app);
-        else
-            break;
+    while (sigwait(signals, &number) == 0 && number == SIGHUP)
+        ts_app_reload(app);
     ts_thread *watcher = NULL;
     ts_error err = {0};
     if (ts_thread_start("ts-signal", exit_at_second_signal, signals, &watcher, &err) != TS_OK)
         ts_error_clear(&err);
-    ts_app_drain(app);
+    if (!ts_app_drain(app))
+        _exit(0); /* a handler still runs and uses what would be freed */
     ts_app_stop(app);
-    /* The watcher still waits; it ends with the process. */
-    fflush(NULL);
-    _exit(0);
+    ended = true;
+    kill(getpid(), SIGHUP);
+    ts_thread_join(watcher);
+    return 0;
 }
 
 static int serve(int argc, char **argv)
