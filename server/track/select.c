@@ -68,18 +68,23 @@ bool ts_select_pick(ts_select *s, const ts_detection *detections, size_t n, cons
         one_class = one_class && (kept == 0 || d.class_id == cands[0].class_id);
         cands[kept++] = d;
     }
-    *n_cands = kept;
+    size_t n_picked = 0;
     const ts_detection *best = NULL;
     double best_merit = -INFINITY;
     for (size_t i = 0; i < kept; i++) {
         if (!one_class && cands[i].class_id != s->params.ball_class_id)
             continue;
-        double m = merit(s, &cands[i], roi);
+        /* Only what may be the ball is a rival of it; the reference counts players too. */
+        const ts_detection *d = s->params.compat ? &cands[i] : &cands[n_picked];
+        if (!s->params.compat)
+            cands[n_picked++] = cands[i];
+        double m = merit(s, d, roi);
         if (m > best_merit) {
             best_merit = m;
-            best = &cands[i];
+            best = d;
         }
     }
+    *n_cands = s->params.compat ? kept : n_picked;
     if (!best)
         return !roi && extrapolate(s, pick);
     *pick = *best;

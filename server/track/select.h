@@ -24,7 +24,8 @@ typedef struct ts_select_params {
     double confidence;
     int ball_class_id;
     bool temporal_fallback; /* go on in a straight line while there is nothing to pick */
-    bool compat;            /* in a region of interest, measure distances in its coordinates */
+    bool compat;            /* as the reference: measure in a region's coordinates, count all
+                               classes as candidates */
 } ts_select_params;
 extern const ts_select_params TS_SELECT_DEFAULTS;
 
@@ -37,7 +38,8 @@ typedef struct ts_select {
 void ts_select_init(ts_select *select, const ts_select_params *params);
 /**
  * Pick from detections in frame coordinates, or in those of `roi` where that is given (the answer is
- * in the same). cands gets every detection left (room for n, at most TS_SELECT_MAX are looked at).
+ * in the same). cands gets what may be the ball (with compat every
+ * detection) that is sure enough; room for n, at most TS_SELECT_MAX are looked at.
  * Returns whether there is a pick.
  */
 bool ts_select_pick(ts_select *select, const ts_detection *detections, size_t n, const ts_crop *roi,
