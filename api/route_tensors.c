@@ -8,6 +8,7 @@
 #include "api/tensor_body.h"
 #include "cl/base/name.h"
 #include "cl/tensor/npy.h"
+#include "cl/tensor/stats.h"
 #include "cl/tensor/tensor_json.h"
 
 enum {
@@ -378,6 +379,29 @@ ts_status api_tensor_delete(ts_app *app, ts_request *req, ts_response *res, ts_e
         st = ts_store_remove_version(app->store, name, o.if_version, err);
     if (st == TS_OK)
         ts_response_status(res, 204);
+    return st;
+}
+
+ts_status api_tensor_stats(ts_app *app, ts_request *req, ts_response *res, ts_error *err)
+{
+    static const char *const keys[] = {"bins", NULL};
+    const char *text = ts_request_query(req, "bins");
+    ts_entry entry;
+    ts_shape bins = TS_SHAPE(64);
+    ts_status st = find_entry(app, req, keys, &entry, err);
+    if (st != TS_OK)
+        return st;
+    if (text && (ts_shape_parse(text, &bins, NULL) != TS_OK || bins.rank != 1 || bins.dim[0] < 1 ||
+                 bins.dim[0] > TS_STATS_MAX_BINS))
+        st = ts_fail(err, TS_E_OPTION, "bins is \"%.40s\", want 1 … %d", text, TS_STATS_MAX_BINS);
+    json_t *out = NULL;
+    if (st == TS_OK)
+        st = ts_tensor_stats(ts_request_queue(req), entry.tensor, (int)bins.dim[0], &out, err);
+    if (st == TS_OK) {
+        set_etag(res, entry.version);
+        ts_response_json(res, 200, out);
+    }
+    ts_entry_finish(&entry);
     return st;
 }
 
