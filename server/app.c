@@ -14,6 +14,7 @@
 #include "server/http.h"
 #include "server/limits.h"
 #include "server/metrics.h"
+#include "server/webhooks.h"
 
 struct ts_app_state {
     _Atomic bool ready, draining;
@@ -140,6 +141,9 @@ static ts_status create_base(ts_app *app, ts_error *err)
         st = ts_events_create(&app->events, err);
     if (st == TS_OK)
         st = open_data_dir(app, err);
+    if (st == TS_OK)
+        st = ts_webhooks_create(app->options.data_dir, app->events, app->metrics, &app->webhooks,
+                                err);
     return st;
 }
 
@@ -246,6 +250,7 @@ void ts_app_stop(ts_app *app)
     for (size_t i = 0; i < app->n_devices; i++)
         ts_device_close(app->devices[i]);
     free(app->devices);
+    ts_webhooks_destroy(app->webhooks);
     ts_events_destroy(app->events);
     ts_auth_destroy(app->auth);
     ts_limits_destroy(app->limits);
