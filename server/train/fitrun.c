@@ -9,7 +9,7 @@
 #include "cl/base/fs.h"
 #include "server/train/fitrun_internal.h"
 
-#define CSV_HEADER \
+#define CSV_HEADER                                                                 \
     "step,total_loss,l1_loss,l2_loss,ssim_loss,psnr,ssim,num_gaussians,num_bytes," \
     "render_time_accum,total_time_accum"
 
@@ -20,7 +20,8 @@ static bool path_of(const ts_fitrun *run, const char *name, char *out, size_t n)
     return snprintf(out, n, "%s/%s", run->folder, name) < (int)n;
 }
 
-ts_status fitrun_write(ts_fitrun *run, const char *name, const void *data, size_t len, ts_error *err)
+ts_status fitrun_write(ts_fitrun *run, const char *name, const void *data, size_t len,
+                       ts_error *err)
 {
     char path[4096];
     if (!path_of(run, name, path, sizeof path))
@@ -356,8 +357,9 @@ static ts_status write_config(ts_fitrun *run, ts_error *err)
         ts_buf_str(&text, "\n");
     }
     json_decref(all);
-    ts_status st = text.failed ? ts_fail(err, TS_E_NO_MEMORY, "cfg_train.yaml")
-                               : fitrun_write(run, "other/cfg_train.yaml", text.data, text.len, err);
+    ts_status st = text.failed
+                       ? ts_fail(err, TS_E_NO_MEMORY, "cfg_train.yaml")
+                       : fitrun_write(run, "other/cfg_train.yaml", text.data, text.len, err);
     ts_buf_finish(&text);
     return st;
 }
@@ -505,7 +507,8 @@ static ts_status final_model(ts_fitrun *run, ts_error *err)
         for (size_t k = 2; k < 4; ++k) {
             double s = (double)model.par[i * (5 + (size_t)model.channels) + k];
             raw += fabs(s) / (2 * (double)model.n);
-            scale += (model.inverse_scale ? 1 / fmax(fabs(s), 1e-9) : fabs(s)) / (2 * (double)model.n);
+            scale +=
+                (model.inverse_scale ? 1 / fmax(fabs(s), 1e-9) : fabs(s)) / (2 * (double)model.n);
         }
     ts_gs_model_finish(&model);
     char line[96];
@@ -577,15 +580,19 @@ ts_status ts_fitrun_picture(ts_fitrun *run, const ts_trainpic_options *look, ts_
 
 json_t *ts_fitrun_eval_json(const ts_gs_eval *e)
 {
-    json_t *out = json_pack("{s:I, s:I}", "step", (json_int_t)e->step, "num_gaussians",
-                            (json_int_t)e->count);
+    json_t *out =
+        json_pack("{s:I, s:I}", "step", (json_int_t)e->step, "num_gaussians", (json_int_t)e->count);
     const struct {
         const char *name;
         double value;
-    } all[] = {{"total_loss", e->total},  {"l1_loss", e->l1},
-               {"l2_loss", e->l2},        {"ssim_loss", e->ssim_loss},
-               {"psnr", e->psnr},         {"ssim", e->ssim},
-               {"lr_scale", e->lr_scale}, {"render_time_accum", e->render_s},
+    } all[] = {{"total_loss", e->total},
+               {"l1_loss", e->l1},
+               {"l2_loss", e->l2},
+               {"ssim_loss", e->ssim_loss},
+               {"psnr", e->psnr},
+               {"ssim", e->ssim},
+               {"lr_scale", e->lr_scale},
+               {"render_time_accum", e->render_s},
                {"total_time_accum", e->total_s}};
     for (size_t i = 0; i < sizeof all / sizeof all[0]; ++i)
         json_object_set_new(out, all[i].name, ts_gs_number(all[i].value));

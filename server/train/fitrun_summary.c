@@ -17,9 +17,8 @@ static uint64_t size_of(const ts_fitrun *run, const char *name)
 
 static json_t *files_json(const ts_fitrun *run)
 {
-    static const char *const names[] = {"model.safetensors",  "model.q.safetensors",
-                                        "rendered.jpg",       "rendered.png",
-                                        "rendered.webp",      "metrics.csv",
+    static const char *const names[] = {"model.safetensors",  "model.q.safetensors", "rendered.jpg",
+                                        "rendered.png",       "rendered.webp",       "metrics.csv",
                                         "training_video.mp4", "other/log_train.txt"};
     json_t *files = json_object();
     for (size_t i = 0; i < sizeof names / sizeof names[0]; ++i)
@@ -69,14 +68,14 @@ static figures figures_of(ts_fitrun *run)
 
 static ts_status write_json(ts_fitrun *run, const figures *f, ts_error *err)
 {
-    json_t *all = json_pack(
-        "{s:s, s:i, s:i, s:i, s:I, s:I, s:o, s:o, s:f, s:f, s:f, s:f, s:I, s:f, s:o}", "image",
-        run->name, "width", run->w, "height", run->h, "channels", run->channels, "step",
-        (json_int_t)f->p.step, "num_gaussians", (json_int_t)f->p.count, "config",
-        ts_gs_config_json(&run->config), "metrics", ts_gs_metrics_json(&run->final), "nominal_bytes",
-        f->nominal.bytes, "bpp", f->nominal.bpp, "bppc", f->nominal.bppc, "compression_rate",
-        f->rate, "file_bytes", (json_int_t)f->file_bytes, "file_bpp", f->file_bpp, "files",
-        files_json(run));
+    json_t *all =
+        json_pack("{s:s, s:i, s:i, s:i, s:I, s:I, s:o, s:o, s:f, s:f, s:f, s:f, s:I, s:f, s:o}",
+                  "image", run->name, "width", run->w, "height", run->h, "channels", run->channels,
+                  "step", (json_int_t)f->p.step, "num_gaussians", (json_int_t)f->p.count, "config",
+                  ts_gs_config_json(&run->config), "metrics", ts_gs_metrics_json(&run->final),
+                  "nominal_bytes", f->nominal.bytes, "bpp", f->nominal.bpp, "bppc", f->nominal.bppc,
+                  "compression_rate", f->rate, "file_bytes", (json_int_t)f->file_bytes, "file_bpp",
+                  f->file_bpp, "files", files_json(run));
     json_object_set_new(all, "source_bytes",
                         run->source_bytes ? json_integer((json_int_t)run->source_bytes)
                                           : json_null());
@@ -197,7 +196,18 @@ static ts_status write_picture(ts_fitrun *run, ts_error *err)
 
 static ts_status write_plot(ts_fitrun *run, ts_error *err)
 {
-    enum { STEP, TOTAL, L1, SSIM_LOSS, PSNR, SSIM, BYTES, COUNT, TIME, COLUMNS };
+    enum {
+        STEP,
+        TOTAL,
+        L1,
+        SSIM_LOSS,
+        PSNR,
+        SSIM,
+        BYTES,
+        COUNT,
+        TIME,
+        COLUMNS
+    };
     size_t n = run->n_evals;
     double *all = malloc(COLUMNS * (n + 1) * sizeof *all), *c[COLUMNS];
     if (!all)

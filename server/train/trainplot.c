@@ -1,6 +1,7 @@
 #include "server/train/trainplot.h"
 
 #include <math.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

@@ -466,11 +466,13 @@ static void log_evaluation(ts_gs_fit *f, const ts_gs_eval *e)
 /* Evaluate at a step where it is due, tell, and let the schedule decide. */
 static ts_status evaluation(ts_gs_fit *f, bool schedule, ts_error *err)
 {
-    f->render_s += f->fresh_render_s * (double)f->steps_since_eval;
-    f->steps_since_eval = 0;
     ts_status st = ts_gs_fit_evaluate(f, &f->last, err);
     if (st != TS_OK)
         return st;
+    /* a step's render is not timed by itself (that would be a wait): this one stands for them */
+    f->render_s = fmin(f->render_s + f->fresh_render_s * (double)f->steps_since_eval, f->total_s);
+    f->last.render_s = f->render_s;
+    f->steps_since_eval = 0;
     f->evaluated_now = true;
     if (f->step > 0)
         log_evaluation(f, &f->last);

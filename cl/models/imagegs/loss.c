@@ -184,7 +184,7 @@ void ts_gs_loss_destroy(ts_gs_loss *l)
         return;
     ts_buffer *all[] = {l->target,    l->mean, l->variance, l->shown_target, l->shown_mean,
                         l->shown_var, l->h[0], l->h[1],     l->h[2],         l->m[0],
-                        l->m[1],      l->m[2], l->grad,     l->shown,        l->parts};
+                        l->m[1],      l->m[2], l->grad,     l->shown,        l->parts, l->pixels};
     for (size_t i = 0; i < sizeof all / sizeof all[0]; ++i)
         ts_buffer_unref(all[i]);
     free(l);
