@@ -7,6 +7,7 @@
 #include "server/router.h"
 
 /* Sinks of BODY SINK routes, by their owners' files. */
+extern const ts_body_sink api_stream_frames_sink;
 extern const ts_body_sink api_tensor_put_sink, api_tensor_patch_sink, api_tensors_post_sink;
 
 #define ROUTE(method, pattern, handler, scope, body, sink) \

@@ -12,7 +12,9 @@
 #include "server/clips.h"
 #include "server/events.h"
 #include "server/http.h"
+#include "server/hub.h"
 #include "server/limits.h"
+#include "server/live.h"
 #include "server/metrics.h"
 #include "server/webhooks.h"
 
@@ -170,6 +172,10 @@ static ts_status create_parts(ts_app *app, ts_error *err)
     if (st == TS_OK && app->device)
         st = ts_clips_create(&app->clips, err);
     if (st == TS_OK)
+        st = ts_hub_create(app, &app->hub, err);
+    if (st == TS_OK)
+        st = ts_live_create(app, ts_http_websocket_closed, &app->live, err);
+    if (st == TS_OK)
         st = ts_http_create(app, &app->http, err);
     return st;
 }
@@ -243,7 +249,10 @@ void ts_app_stop(ts_app *app)
 {
     if (!app)
         return;
+    ts_live_stop(app->live); /* before the HTTP side: it counts the sockets that were handed over */
     ts_http_destroy(app->http);
+    ts_hub_destroy(app->hub);
+    ts_live_destroy(app->live);
     ts_clips_destroy(app->clips);
     ts_store_destroy(app->store);
     ts_uploader_destroy(app->uploader);

@@ -30,6 +30,7 @@ typedef struct ts_limits ts_limits;
 typedef struct ts_metrics ts_metrics;
 typedef struct ts_events ts_events;
 typedef struct ts_hub ts_hub;
+typedef struct ts_live ts_live;
 typedef struct ts_ws ts_ws;
 typedef struct ts_encoder ts_encoder;
 typedef struct ts_models ts_models;
@@ -62,7 +63,8 @@ struct ts_app {
     ts_takeover_fn takeover; /* set by the WebSocket side; NULL: upgrades are refused */
 
     ts_hub *hub;
-    ts_ws *ws;
+    ts_live *live;
+    ts_ws *ws; /* of `live` */
     ts_encoder *encoder;
     ts_models *models;
     ts_clips *clips;

@@ -798,6 +798,7 @@ ts_status ts_hub_create(ts_app *app, ts_hub **out, ts_error *err)
     }
     if (app->store)
         ts_store_observe(app->store, on_tensor, hub);
+    hub->observes = app->store != NULL;
     if (hub->path)
         load_state(hub);
     *out = hub;
@@ -808,7 +809,7 @@ void ts_hub_destroy(ts_hub *hub)
 {
     if (!hub)
         return;
-    if (hub->app->store)
+    if (hub->observes)
         ts_store_observe(hub->app->store, NULL, NULL);
     pthread_mutex_lock(&hub->hub_lock);
     hub->stopping = true;

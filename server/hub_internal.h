@@ -168,6 +168,7 @@ struct ts_hub {
     ts_queue *queue;
     ts_encode_pool *encoders;
     char *path;
+    bool observes; /* the tensors */
 };
 
 /* ---- hub.c ---- */

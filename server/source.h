@@ -72,8 +72,8 @@ typedef struct ts_source_ops {
      */
     int64_t (*due)(void *state, int64_t now_us);
     ts_status (*snapshot)(void *state, ts_queue *queue, ts_snapshot *out, ts_error *err);
-    /** Take a pushed frame. NULL: frames cannot be pushed there. */
-    ts_status (*push)(void *state, const ts_pushed *frame, ts_error *err);
+    /** Take a pushed frame, and set its step and t where it had none. NULL: takes no frames. */
+    ts_status (*push)(void *state, ts_pushed *frame, ts_error *err);
     /** A client's message of another kind ("latent", "gaze", "camera"); NULL or TS_E_NOT_FOUND: not
         known here. `payload` are the octets behind a binary message's header. */
     ts_status (*command)(void *state, const char *type, const json_t *message, const void *payload,

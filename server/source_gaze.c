@@ -275,7 +275,7 @@ static int64_t gaze_due(void *state, int64_t now_us)
     return g->inner->due ? g->inner->due(g->inner_state, now_us) : INT64_MAX;
 }
 
-static ts_status gaze_push(void *state, const ts_pushed *frame, ts_error *err)
+static ts_status gaze_push(void *state, ts_pushed *frame, ts_error *err)
 {
     gaze_source *g = state;
     if (!g->inner->push)

@@ -48,7 +48,7 @@ static void push_close(void *state)
     free(p);
 }
 
-static ts_status push_push(void *state, const ts_pushed *frame, ts_error *err)
+static ts_status push_push(void *state, ts_pushed *frame, ts_error *err)
 {
     push_source *p = state;
     (void)err;
@@ -56,8 +56,12 @@ static ts_status push_push(void *state, const ts_pushed *frame, ts_error *err)
     ts_tensor *old = p->newest.tensor;
     p->newest.tensor = ts_tensor_ref(frame->tensor);
     p->newest.version++;
-    p->newest.step = frame->has_step ? frame->step : p->newest.step + 1;
-    p->newest.t = frame->has_t ? frame->t : ts_wall_seconds();
+    if (!frame->has_step)
+        frame->step = p->newest.step + 1;
+    if (!frame->has_t)
+        frame->t = ts_wall_seconds();
+    p->newest.step = frame->step;
+    p->newest.t = frame->t;
     p->arrived_us = ts_now_us();
     pthread_mutex_unlock(&p->slot_lock);
     ts_tensor_unref(old);

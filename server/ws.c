@@ -178,6 +178,8 @@ static void on_timer(lws_sorted_usec_list_t *sul)
     ts_ws *ws = lws_container_of(sul, ts_ws, timer);
     ws->timer_fired = true;
     ws->timer_us = INT64_MAX;
+    /* ripe timers are called before the library waits, not after: keep it from waiting now */
+    lws_cancel_service(ws->context);
 }
 
 void ws_due(ts_ws *ws, int64_t when_us)

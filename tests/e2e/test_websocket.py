@@ -1,0 +1,401 @@
+"""Live pictures over WebSocket: the protocol tensorscope.v1."""
+import io
+import pathlib
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from wsclient import Client, Closed, Frame, Refused
+
+CASES = pathlib.Path(__file__).with_name("cases")
+
+
+def npy(array):
+    b = io.BytesIO()
+    np.save(b, array)
+    return b.getvalue()
+
+
+def put(server, name, array, **query):
+    r = server.put(f"/v1/tensors/{name}", params=query, data=npy(array),
+                   headers={"Content-Type": "application/x-npy"})
+    assert r.status_code in (200, 201), r.text
+    return r.json()
+
+
+def make_stream(server, name, source, view=None, output=None):
+    r = server.put(f"/v1/streams/{name}", json={"source": source, "view": view or {}, "output": output or {}})
+    assert r.status_code in (200, 201), r.text
+    return r.json()
+
+
+def ws(server, stream, query="", **kw):
+    return Client(f"{server.ws_url}/v1/streams/{stream}/ws{query}", **kw)
+
+
+def test_hello_frame_update_frame(server):
+    a = np.linspace(0, 1, 64 * 96, dtype="f4").reshape(64, 96)
+    put(server, "h1", a, step=7)
+    shown = make_stream(server, "h1", {"tensor": "h1"}, {"colormap": "gray"})
+    with ws(server, "h1") as c:
+        assert "Sec-WebSocket-Protocol: tensorscope.v1" in c.head
+        hello = c.expect("hello")
+        assert hello["protocol"] == "tensorscope.v1" and hello["stream"] == "h1"
+        assert hello["config"]["source"] == shown["source"]
+        first = c.frame(timeout=60)
+        h = first.header
+        assert (h["stream"], h["step"], h["width"], h["height"], h["codec"], h["key"]) == \
+            ("h1", 7, 96, 64, "webp", True)
+        assert h["range"] == pytest.approx([0, 1])
+        image = first.image().astype(int)
+        assert image.shape == (64, 96, 3)
+        assert abs(image[:, :, 0] - (a * 255)).max() < 16
+        put(server, "h1", a * 2 + 1)
+        second = c.frame()
+        assert second.header["seq"] > h["seq"] and second.header["step"] == 8
+        assert second.header["range"] == pytest.approx([1, 3])
+        c.no_frame(0.6)  # a source that does not change makes no frames
+
+
+def test_lossless_frame_is_exact_and_bare_is_one_webp(server):
+    a = np.arange(40 * 50, dtype="f4").reshape(40, 50)
+    put(server, "l1", a)
+    make_stream(server, "l1", {"tensor": "l1"}, output={"lossless": True})
+    want = np.load(io.BytesIO(server.get("/v1/streams/l1/frame.npy").content))
+    assert want.shape == (40, 50, 3) and want.dtype == np.uint8
+    with ws(server, "l1") as c:
+        f = c.frame(timeout=60)
+        assert f.header["codec"] == "webp-lossless"
+        assert np.array_equal(f.image(), want)
+    with ws(server, "l1", "?format=bare") as c:
+        f = c.frame()
+        assert f.payload[:4] == b"RIFF" and f.payload[8:12] == b"WEBP"
+        assert np.array_equal(f.image(), want)
+
+
+def test_own_view_and_view_for_all(server):
+    put(server, "v1", np.random.default_rng(1).random((32, 32), dtype="f4"))
+    make_stream(server, "v1", {"tensor": "v1"}, {"colormap": "gray"}, {"lossless": True})
+    with ws(server, "v1") as one, ws(server, "v1") as two:
+        gray = one.frame(timeout=60).image()
+        assert np.array_equal(gray[..., 0], gray[..., 1])
+        two.frame()
+        one.send(type="view", view={"colormap": "hot"}, id=5)
+        assert one.expect("ok")["id"] == 5
+        hot = one.frame().image()
+        assert not np.array_equal(hot[..., 0], hot[..., 2])
+        two.no_frame(0.4)
+        two.send(type="view", view={"normalize": {"mode": "fixed", "lo": 0, "hi": 4}}, scope="all")
+        changed = two.expect("event", event="changed")
+        assert changed["config"]["view"]["normalize"]["hi"] == 4
+        assert two.frame().image().max() < 70
+        dim = one.frame().image()  # its own colormap over the new range
+        assert dim.max() < hot.max() and not np.array_equal(dim[..., 0], dim[..., 2])
+        one.send(type="view", view={"colormap": None})
+        again = one.frame().image()
+        assert np.array_equal(again[..., 0], again[..., 1])
+    assert server.get("/v1/streams/v1").json()["view"]["normalize"]["hi"] == 4
+
+
+def test_bad_messages_get_errors_and_the_connection_lives(server):
+    put(server, "e1", np.zeros((8, 8), "f4"))
+    make_stream(server, "e1", {"tensor": "e1"})
+    with ws(server, "e1") as c:
+        c.frame(timeout=60)
+        c.send(type="view", view={"colourmap": "hot"}, id="a")
+        e = c.expect("error")
+        assert e["id"] == "a" and e["code"] == "bad-option" and "colourmap" in e["detail"]
+        c.send(type="nonsense", id=2)
+        assert c.expect("error")["id"] == 2
+        c.send(type="seek", seq=99999999)
+        c.send(type="seek", id=3)
+        assert c.expect("error", id=3)["code"] == "bad-option"
+        c.send(type="ping", id=9)
+        assert c.expect("pong")["id"] == 9
+        c.send_raw(1, b"[1,2")
+        assert c.expect("error")["code"] == "bad-json"
+        c.send(type="ping", id=10)
+        assert c.expect("pong")["id"] == 10
+        with pytest.raises(Closed) as closed:
+            for _ in range(3):
+                c.send_raw(1, b"{not json")
+            for _ in range(10):
+                c.message()
+        assert closed.value.code == 1008
+
+
+def test_refusals_before_the_upgrade(server):
+    with pytest.raises(Refused) as r:
+        ws(server, "no-such-stream")
+    assert r.value.status == 404 and "not-found" in r.value.body
+    make_stream(server, "q1", {"push": True})
+    for query in ("?quality=0", "?quality=abc", "?tier=best", "?format=raw", "?max_fps=-1", "?zoom=2"):
+        with pytest.raises(Refused) as r:
+            ws(server, "q1", query)
+        assert r.value.status == 400, query
+        assert query[1:].split("=")[0] in r.value.body
+
+
+def test_credit_holds_two_frames_and_the_newest_follows(server):
+    make_stream(server, "c1", {"push": True}, output={"max_fps": 240})
+    with ws(server, "c1", auto_pong=False) as c:
+        c.expect("hello")
+        c.frame(timeout=60)  # the card that names the stream
+        for step in range(40):
+            r = server.post("/v1/streams/c1/frames", params={"step": step, "dtype": "u8", "shape": "16,16"},
+                            data=bytes([step]) * 256, headers={"Content-Type": "application/octet-stream"})
+            assert r.status_code == 202 and r.json() == {"step": step}
+            time.sleep(0.01)
+        seen = []
+        end = time.monotonic() + 1.5
+        while time.monotonic() < end:
+            try:
+                m = c.message(0.2)
+            except TimeoutError:
+                continue
+            if isinstance(m, Frame):
+                seen.append(m)
+        assert len(seen) == 1, "one frame besides the first may be unacknowledged"
+        c.send(type="ack", seq=seen[-1].header["seq"])
+        newest = c.frame()
+        assert newest.header["step"] == 39, "after the acknowledgement comes the newest"
+        assert newest.header["dropped"] > 0
+        # from now on its own acknowledgements count: acknowledge and go on
+        c.send(type="ack", seq=newest.header["seq"])
+        server.post("/v1/streams/c1/frames", params={"step": 40, "dtype": "u8", "shape": "16,16"},
+                    data=bytes(256), headers={"Content-Type": "application/octet-stream"})
+        assert c.frame().header["step"] == 40
+
+
+def test_slow_reader_sees_nothing_old(server):
+    """A client that takes a frame per 100 ms while the tensor changes 200 times a second."""
+    import threading
+    put(server, "s1", np.zeros((64, 64), "f4"))
+    make_stream(server, "s1", {"tensor": "s1"}, output={"max_fps": 120})
+    stop = threading.Event()
+    puts = []
+
+    def producer():
+        n = 0
+        while not stop.is_set():
+            put(server, "s1", np.full((64, 64), n, "f4"), step=n, t=time.time())
+            puts.append(time.time())
+            n += 1
+            time.sleep(0.004)
+
+    with ws(server, "s1", ack=True) as c:
+        c.frame(timeout=60)
+        thread = threading.Thread(target=producer)
+        thread.start()
+        try:
+            ages = []
+            for i in range(40):
+                time.sleep(0.1)
+                f = c.frame()
+                if i > 5:
+                    ages.append(time.time() - f.header["t"])
+        finally:
+            stop.set()
+            thread.join()
+    assert len(puts) > 200
+    assert max(ages) < 0.3, f"ages {sorted(ages)[-5:]}"
+
+
+def test_pause_resume_seek_live_and_history(server):
+    make_stream(server, "p1", {"push": True}, output={"history": 50, "max_fps": 240, "lossless": True})
+
+    def push(step):
+        r = server.post("/v1/streams/p1/frames", params={"step": step, "dtype": "u8", "shape": "8,8,3"},
+                        data=bytes([step]) * 192, headers={"Content-Type": "application/octet-stream"})
+        assert r.status_code == 202
+
+    with ws(server, "p1") as c:
+        c.frame(timeout=60)
+        for step in range(10, 20):
+            push(step)
+            assert c.frame().header["step"] == step
+        kept = server.get("/v1/streams/p1/history").json()
+        assert [i["step"] for i in kept["items"]][-10:] == list(range(10, 20))
+        c.send(type="pause", id=1)
+        c.expect("ok", id=1)
+        push(20)
+        c.no_frame(0.4)
+        c.send(type="seek", step=12)
+        f = c.frame()
+        assert f.header["step"] == 12 and f.header["replay"] is True
+        assert (f.image() == 12).all()
+        c.send(type="step", step=1)
+        assert c.frame().header["step"] == 13
+        c.send(type="step", step=-1)
+        assert c.frame().header["step"] == 12
+        c.send(type="resume")  # after a seek: on from there
+        assert [c.frame().header["step"] for _ in range(8)] == list(range(13, 21))
+        c.send(type="live")
+        push(21)
+        while True:
+            f = c.frame()
+            if f.header["step"] == 21:
+                break
+        assert "replay" not in f.header
+        seq = f.header["seq"]
+        c.send(type="pin", seq=seq, label="best", id=2)
+        c.expect("ok", id=2)
+    items = server.get("/v1/streams/p1/history").json()["items"]
+    assert any(i["pinned"] and i.get("label") == "best" and i["seq"] == seq for i in items)
+    r = server.get(f"/v1/streams/p1/frames/seq/{seq}.png")
+    assert r.status_code == 200 and r.headers["Content-Type"] == "image/png"
+    assert server.get("/v1/streams/p1/frames/seq/99999.webp").status_code == 404
+
+
+def test_multi_stream_socket(server):
+    put(server, "m1", np.zeros((8, 8), "f4"))
+    put(server, "m2", np.ones((8, 16), "f4"))
+    make_stream(server, "m1", {"tensor": "m1"})
+    make_stream(server, "m2", {"tensor": "m2"})
+    with Client(server.ws_url + "/v1/ws") as c:
+        assert c.expect("hello")["stream"] is None
+        c.send(type="subscribe", stream="m1", id=1)
+        assert c.expect("hello")["stream"] == "m1"
+        c.send(type="subscribe", stream="m2", quality=50, id=2)
+        assert c.expect("hello")["stream"] == "m2"
+        sizes = {}
+        while len(sizes) < 2:
+            f = c.frame(timeout=60)
+            sizes[f.header["stream"]] = (f.header["width"], f.header["quality"])
+        assert sizes == {"m1": (8, 80), "m2": (16, 50)}
+        c.send(type="subscribe", stream="m1")
+        assert c.expect("error")["code"] == "exists"
+        c.send(type="subscribe", stream="nope")
+        assert c.expect("error")["code"] == "not-found"
+        c.send(type="pause")
+        assert "stream" in c.expect("error")["detail"]
+        c.send(type="unsubscribe", stream="m1", id=3)
+        c.expect("ok", id=3)
+        put(server, "m1", np.ones((8, 8), "f4"))
+        put(server, "m2", np.zeros((8, 16), "f4"))
+        assert c.frame().header["stream"] == "m2"
+        server.delete("/v1/streams/m2")
+        assert c.expect("event")["event"] == "deleted"
+
+
+def test_pushed_tensors_and_frames(server):
+    make_stream(server, "b1", {"push": True}, output={"lossless": True})
+    with ws(server, "b1") as c:
+        c.frame(timeout=60)
+        a = np.random.default_rng(2).integers(0, 255, (12, 10, 3), dtype="u1")
+        c.send_binary({"type": "frame", "dtype": "u8", "shape": [12, 10, 3], "step": 3, "t": 12.5}, a.tobytes())
+        f = c.frame(step=3)
+        assert f.header["t"] == 12.5 and np.array_equal(f.image(), a)
+        c.expect("credit")
+        from PIL import Image
+        b = io.BytesIO()
+        Image.fromarray(a[::-1].copy()).save(b, "PNG")
+        c.send_binary({"type": "frame", "encoding": "image/png", "step": 4}, b.getvalue())
+        assert np.array_equal(c.frame(step=4).image(), a[::-1])
+        t = np.arange(6, dtype="f4")
+        c.send_binary({"type": "tensor", "name": "b1.t", "dtype": "f32", "shape": [2, 3], "step": 9,
+                       "ack": True}, t.tobytes())
+        ack = c.expect("ack")
+        assert ack["name"] == "b1.t" and ack["version"] == 1
+        got = server.get("/v1/tensors/b1.t/data")
+        assert np.array_equal(np.load(io.BytesIO(got.content)), t.reshape(2, 3))
+        c.send_binary({"type": "tensor", "name": "b1.t", "dtype": "f32", "shape": [3, 3]}, t.tobytes())
+        assert c.expect("error")["code"] == "size-mismatch"
+        c.send_binary({"type": "tensor", "name": "../x", "dtype": "f32", "shape": [6]}, t.tobytes())
+        assert c.expect("error")["code"] == "bad-name"
+        c.send_raw(2, b"\xff\xff\xff\x7f{}")
+        assert c.expect("error")["code"] == "size-mismatch"
+
+
+def test_delta_frames_reassemble_to_the_exact_picture(server):
+    rng = np.random.default_rng(3)
+    a = rng.random((150, 200), dtype="f4")
+    put(server, "d1", a)
+    make_stream(server, "d1", {"tensor": "d1"},
+                {"colormap": "gray", "normalize": {"mode": "fixed", "lo": 0, "hi": 1}},
+                {"lossless": True, "max_fps": 240})
+    with ws(server, "d1", "?delta=1") as c:
+        picture, deltas, keys = None, 0, 0
+        f = c.frame(timeout=60)
+        for i in range(40):
+            h = f.header
+            if h["key"]:
+                keys += 1
+                assert "rects" not in h
+                picture = f.image().copy()
+            else:
+                deltas += 1
+                assert h["base"] == last
+                for x, y, w, hh, at, n in h["rects"]:
+                    picture[y:y + hh, x:x + w] = f.image(f.payload[at:at + n])
+            last = h["seq"]
+            assert np.array_equal(picture[..., 0], np.floor(a * 255 + .5).astype("u1")), i
+            y, x = rng.integers(0, 140), rng.integers(0, 190)
+            a[y:y + 6, x:x + 9] = rng.random()
+            put(server, "d1", a)
+            f = c.frame()
+        assert keys >= 1 and deltas > 30
+
+
+def test_equal_subscribers_share_one_encoding(server):
+    put(server, "n1", np.zeros((32, 32), "f4"))
+    make_stream(server, "n1", {"tensor": "n1"})
+    clients = [ws(server, "n1") for _ in range(20)]
+    try:
+        for c in clients:
+            c.frame(timeout=60)
+        before = server.get("/v1/streams/n1/metrics").json()
+        for i in range(5):
+            put(server, "n1", np.full((32, 32), i + 1, "f4"))
+            for c in clients:
+                c.frame()
+        time.sleep(0.5)
+        after = server.get("/v1/streams/n1/metrics").json()
+        assert after["frames_encoded"] - before["frames_encoded"] == 5
+        assert after["frames_sent"] - before["frames_sent"] == 100
+        assert after["subscribers"] == 20
+    finally:
+        for c in clients:
+            c.close()
+
+
+def test_more_variants_than_allowed_share_the_nearest(start_server):
+    server = start_server("--max-variants", "2")
+    put(server, "x", np.zeros((16, 16), "f4"))
+    make_stream(server, "x", {"tensor": "x"})
+    clients = [ws(server, "x", f"?quality={q}") for q in (90, 20, 30, 85)]
+    try:
+        assert [c.frame(timeout=60).header["quality"] for c in clients] == [90, 20, 20, 90]
+    finally:
+        for c in clients:
+            c.close()
+
+
+def test_stopping_server_says_goodbye(start_server):
+    server = start_server()
+    make_stream(server, "x", {"push": True})
+    with ws(server, "x") as c:
+        c.expect("hello")
+        server.process.terminate()
+        with pytest.raises(Closed) as closed:
+            for _ in range(100):
+                c.message(10)
+        assert closed.value.code == 1001
+    assert server.process.wait(15) == 0
+
+
+def test_rfc6455_cases(start_server):
+    server = start_server("--enable-echo")
+    script = [sys.executable, str(CASES / "rfc6455_cases.py"), server.ws_url + "/ws/echo", "--strict",
+              "--bad-origin", "http://evil.example"]
+    p = subprocess.run(script, capture_output=True, text=True, timeout=240, check=False)
+    assert " 0 failed" in p.stdout, "\n".join(
+        line for line in p.stdout.splitlines() if not line.startswith("skip"))
+
+
+def test_echo_is_off_by_default(server):
+    with pytest.raises(Refused) as r:
+        Client(server.ws_url + "/ws/echo")
+    assert r.value.status == 404
