@@ -97,9 +97,9 @@ static void answer_tracks(ts_pipeline *pipeline, ts_response *res)
 static void answer_health(ts_pipeline *pipeline, ts_response *res)
 {
     bool healthy = ts_pipeline_healthy(pipeline);
-    ts_response_json(res, healthy ? 200 : 503,
-                     json_pack("{s:b, s:s}", "healthy", healthy, "state",
-                               ts_pipeline_state(pipeline)));
+    ts_response_json(
+        res, healthy ? 200 : 503,
+        json_pack("{s:b, s:s}", "healthy", healthy, "state", ts_pipeline_state(pipeline)));
 }
 
 static void answer_reset(ts_pipeline *pipeline, ts_response *res)
@@ -168,7 +168,7 @@ ts_status api_pipeline_action(ts_app *app, ts_request *req, ts_response *res, ts
         st = ts_pipelines_stop(ps, name, err);
     else if (!strcmp(action, "restart"))
         st = ts_pipelines_stop(ps, name, err) == TS_OK ? ts_pipelines_start(ps, name, err)
-                                                        : TS_E_NOT_FOUND;
+                                                       : TS_E_NOT_FOUND;
     else if (!strcmp(action, "reset-tracker"))
         return with_pipeline(app, req, res, answer_reset, err);
     else if (!strcmp(action, "keyframe"))
@@ -245,10 +245,15 @@ ts_status api_pipeline_snapshot(ts_app *app, ts_request *req, ts_response *res, 
         ts_pixels *pixels = ts_pipelines_picture(ps, ts_request_param(req, "name"),
                                                  camera ? TS_PIPELINE_CAMERA : TS_PIPELINE_OVERLAY);
         if (!pixels)
-            return ts_fail(err, TS_E_NOT_READY, "no picture yet: is the pipeline there and started?");
+            return ts_fail(err, TS_E_NOT_READY,
+                           "no picture yet: is the pipeline there and started?");
         ts_buf body = {0};
+        ts_encoder *encoder = NULL;
         ts_encode_options options = {.codec = kinds[i].codec, .quality = 85};
-        st = ts_frame_encode(pixels, &options, &body, err);
+        st = ts_encoder_create(&encoder, err);
+        if (st == TS_OK)
+            st = ts_frame_encode(pixels, &options, encoder, &body, err);
+        ts_encoder_destroy(encoder);
         ts_pixels_unref(pixels);
         if (st == TS_OK)
             ts_response_bytes(res, 200, kinds[i].type, &body);
@@ -262,7 +267,8 @@ static const char PLAYER[] =
     "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\">"
     "<meta name=\"viewport\" content=\"width=device-width,initial-scale=1\">"
     "<title>%s</title><style>html,body{margin:0;height:100%%;background:#0d0e11;color:#f1f3f5;"
-    "font:14px system-ui,sans-serif}figure{margin:0;height:100%%;display:flex;flex-direction:column}"
+    "font:14px "
+    "system-ui,sans-serif}figure{margin:0;height:100%%;display:flex;flex-direction:column}"
     "img,video{flex:1;min-height:0;width:100%%;object-fit:contain}figcaption{padding:8px 12px}"
     "a{color:#93a8ff}</style><figure>"
     "<video src=\"hls/stream.m3u8\" poster=\"snapshot.jpg?output=camera\" controls autoplay muted "

@@ -16,6 +16,7 @@
 #include "server/limits.h"
 #include "server/live.h"
 #include "server/metrics.h"
+#include "server/pipelines.h"
 #include "server/webhooks.h"
 
 struct ts_app_state {
@@ -171,12 +172,16 @@ static ts_status create_parts(ts_app *app, ts_error *err)
     }
     if (st == TS_OK && app->device)
         st = ts_clips_create(&app->clips, err);
+    if (st == TS_OK && app->device)
+        st = ts_pipelines_create(app, &app->pipelines, err);
     if (st == TS_OK)
         st = ts_hub_create(app, &app->hub, err);
     if (st == TS_OK)
         st = ts_live_create(app, ts_http_websocket_closed, &app->live, err);
     if (st == TS_OK)
         st = ts_http_create(app, &app->http, err);
+    if (st == TS_OK && app->pipelines)
+        ts_pipelines_resume(app->pipelines);
     return st;
 }
 
@@ -253,6 +258,7 @@ void ts_app_stop(ts_app *app)
     ts_http_destroy(app->http);
     ts_hub_destroy(app->hub);
     ts_live_destroy(app->live);
+    ts_pipelines_destroy(app->pipelines);
     ts_clips_destroy(app->clips);
     ts_store_destroy(app->store);
     ts_uploader_destroy(app->uploader);

@@ -16,7 +16,12 @@
 #include "server/media/pipeline_doc.h"
 #include "server/source.h"
 
-enum { VIEWS = 2, WATCH_US = 2500000, MAX_PIPELINES = 64, NAME_MAX_CHARS = 121 };
+enum {
+    VIEWS = 2,
+    WATCH_US = 2500000,
+    MAX_PIPELINES = 64,
+    NAME_MAX_CHARS = 121
+};
 
 /* A stream that shows one view of a pipeline. */
 typedef struct viewer {
@@ -174,8 +179,8 @@ static ts_status save(ts_pipelines *ps, const char *name, const json_t *document
 {
     char path[PATH_MAX + TS_NAME_MAX + 8];
     ts_buf text = {0};
-    json_t *file = json_pack("{s:i, s:b, s:O}", "format", 1, "running", wanted, "document",
-                             document);
+    json_t *file =
+        json_pack("{s:i, s:b, s:O}", "format", 1, "running", wanted, "document", document);
     snprintf(path, sizeof path, "%s/%s.json", ps->directory, name);
     ts_json_write(file, &text);
     json_decref(file);
