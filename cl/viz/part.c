@@ -123,12 +123,6 @@ bool part_is_plain(const view_part *part, const viz_plan *plan)
     return is_plane(plan) && !o->title && !o->n_texts && !o->colorbar && !o->histogram;
 }
 
-static void default_range(view_part *part, const viz_plan *plan)
-{
-    if (plan->kind == KIND_LINE || plan->kind == KIND_HIST)
-        part->range.scope = SCOPE_VIEW;
-}
-
 ts_status part_prepare(ts_viz *viz, const part_call *call, viz_plan *plan, ts_error *err)
 {
     const view_part *part = call->part;
@@ -138,12 +132,12 @@ ts_status part_prepare(ts_viz *viz, const part_call *call, viz_plan *plan, ts_er
         st = filter_apply(viz, state, part, plan, err);
     if (st == TS_OK && plan->kind == KIND_WATERFALL)
         st = plot_waterfall(viz, state, part, plan, err);
-    if (st == TS_OK && !call->use_range) {
-        view_part ranged = *part;
-        default_range(&ranged, plan);
-        st = range_update(viz, &state->range, &ranged, plan, call->input->dt_s, err);
-    }
-    if (st == TS_OK && plan->kind == KIND_PROJECT)
+    bool project = plan->kind == KIND_PROJECT;
+    if (st == TS_OK && project && range_scope(part, plan) != SCOPE_TENSOR)
+        st = plot_project(viz, state, part, plan, err);
+    if (st == TS_OK && !call->use_range)
+        st = range_update(viz, &state->range, part, plan, call->input->dt_s, err);
+    if (st == TS_OK && project && range_scope(part, plan) == SCOPE_TENSOR)
         st = plot_project(viz, state, part, plan, err);
     const view_color *back = plan->kind == KIND_WATERFALL && part->background.set
                                  ? &part->background

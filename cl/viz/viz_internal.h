@@ -106,6 +106,7 @@ typedef struct viz_plan {
     uint32_t channels; /* of batches: tile k shows channel k % channels */
     int planes, cols;
     bool montage;
+    bool is_t;         /* the samples are t already, classes encoded */
     bool whole_ok;     /* `whole` lies in the same buffer as what is shown */
     uint64_t identity; /* hash of tensor and version; 0: never equal */
     int64_t dim[3];    /* of 3-D kinds: D, H, W */
@@ -230,6 +231,9 @@ TS_CHECKED ts_status filter_apply(ts_viz *viz, part_state *state, const view_par
                                   viz_plan *plan, ts_error *err);
 
 /* ---- plot.c ---- */
+/** The arguments of a kernel that draws one plane into the target's rectangle. */
+void draw_rect_args(const part_state *state, const view_part *part, const viz_plan *plan,
+                    const target *t, viz_draw *d);
 TS_CHECKED ts_status plot_lines(ts_viz *viz, part_state *state, const view_part *part,
                                 const viz_plan *plan, const target *t, ts_error *err);
 TS_CHECKED ts_status plot_histogram(ts_viz *viz, part_state *state, const view_part *part,
