@@ -10,6 +10,7 @@
 #include "cl/base/log.h"
 #include "server/auth.h"
 #include "server/clips.h"
+#include "server/demo.h"
 #include "server/events.h"
 #include "server/http.h"
 #include "server/hub.h"
@@ -182,6 +183,8 @@ static ts_status create_parts(ts_app *app, ts_error *err)
         st = ts_http_create(app, &app->http, err);
     if (st == TS_OK && app->pipelines)
         ts_pipelines_resume(app->pipelines);
+    if (st == TS_OK && app->options.demo && app->device)
+        st = ts_demo_thread_start(app, &app->demo, err);
     return st;
 }
 
@@ -254,6 +257,7 @@ void ts_app_stop(ts_app *app)
 {
     if (!app)
         return;
+    ts_demo_thread_stop(app->demo);
     ts_live_stop(app->live); /* before the HTTP side: it counts the sockets that were handed over */
     ts_http_destroy(app->http);
     ts_hub_destroy(app->hub);

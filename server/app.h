@@ -40,6 +40,7 @@ typedef struct ts_pipelines ts_pipelines;
 typedef struct ts_recordings ts_recordings;
 typedef struct ts_webhooks ts_webhooks;
 typedef struct ts_cluster ts_cluster;
+typedef struct ts_demo_thread ts_demo_thread;
 
 /* The tag is declared in router.h. */
 struct ts_app {
@@ -72,6 +73,7 @@ struct ts_app {
     ts_pipelines *pipelines;
     ts_recordings *recordings;
     ts_cluster *cluster;
+    ts_demo_thread *demo;
 };
 
 /**

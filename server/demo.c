@@ -10,7 +10,11 @@
 #include "cl/models/demo/demo.h"
 #include "server/hub.h"
 
-enum { WATCHED_US = 50000, IDLE_US = 1000000, LOOK_US = 500000 };
+enum {
+    WATCHED_US = 50000,
+    IDLE_US = 1000000,
+    LOOK_US = 500000
+};
 
 struct ts_demo_thread {
     ts_app *app;
@@ -121,11 +125,9 @@ static ts_status make_stream(ts_demo_thread *d, size_t i, ts_error *err)
         return TS_OK;
     }
     json_t *view = json_loads(DEMOS[i].view, 0, NULL);
-    json_t *document =
-        json_pack("{s:{s:s}, s:o}", "source", "tensor", DEMOS[i].name, "view", view);
-    ts_status st = document
-                       ? ts_hub_put(d->app->hub, DEMOS[i].name, document, &created, NULL, err)
-                       : ts_fail(err, TS_E_NO_MEMORY, "demo stream");
+    json_t *document = json_pack("{s:{s:s}, s:o}", "source", "tensor", DEMOS[i].name, "view", view);
+    ts_status st = document ? ts_hub_put(d->app->hub, DEMOS[i].name, document, &created, NULL, err)
+                            : ts_fail(err, TS_E_NO_MEMORY, "demo stream");
     json_decref(document);
     return st;
 }
