@@ -284,7 +284,9 @@ void ts_app_reload(ts_app *app)
     ts_error err = {0};
     if (ts_auth_reload(app->auth, &err) != TS_OK)
         ts_log_error(TS_LOG_ERROR, "http", "tokens were not reloaded", &err);
-    else
-        ts_log(TS_LOG_INFO, "http", "reloaded");
     ts_error_clear(&err);
+    if (ts_http_reload(app->http, &err) != TS_OK)
+        ts_log_error(TS_LOG_ERROR, "http", "certificates were not reloaded", &err);
+    ts_error_clear(&err);
+    ts_log(TS_LOG_INFO, "http", "reloaded");
 }
