@@ -5,7 +5,336 @@
  * Built with -DTS_IN=<dtype>. A work-item draws two rows of `chunk` columns of one tile (two, because
  * a chroma sample covers two rows). Reference: tests/ref/ref_viz.c.
  */
-#include "viz_map.clh"
+#include "viz.clh"
+
+/* ---- t ---- */
+
+inline fv symlog_v(fv v, float lin)
+{
+    fv f = log10((fv)1.0f + fabs(v) / lin);
+    return copysign(f, v);
+}
+
+inline fv histeq_v(fv t0, int bins, const global float *cdf)
+{
+    fv p = clamp(t0, (fv)0.0f, (fv)1.0f) * (float)bins;
+    float a[VIZ_VW];
+    STOREV(p, a);
+    for (int l = 0; l < VIZ_VW; l++) {
+        int b = min((int)a[l], bins - 1);
+        float c0 = cdf[b];
+        a[l] = c0 + (a[l] - (float)b) * (cdf[b + 1] - c0);
+    }
+    return LOADV(a);
+}
+
+inline fv tone_v(fv t, const viz_draw *d)
+{
+    t = t * d->gain + d->bias;
+    if (d->gamma != 1.0f)
+        t = select(t, pow(t, (fv)d->gamma), t > (fv)0.0f);
+    return d->invert ? (fv)1.0f - t : t;
+}
+
+/* t of loaded samples `r`, with their classes. */
+inline fv map_v(fv r, const viz_draw *d, const viz_range_record *rec, const global float *cdf)
+{
+    if (d->map == VIZ_MAP_IDENT || d->map == VIZ_MAP_MODULO)
+        return r;
+    fv t = r * rec->inv + rec->off;
+    if (d->map == VIZ_MAP_HISTEQ) {
+        if (!rec->flat)
+            t = histeq_v(t, d->bins, cdf);
+    } else if (d->map == VIZ_MAP_SYMLOG) {
+        if (!rec->flat)
+            t = (symlog_v(r, rec->lin) - rec->flo) * rec->finv;
+    } else if (d->map == VIZ_MAP_LOG) {
+        if (!rec->flat)
+            t = (log(r) - rec->flo) * rec->finv;
+    }
+    if (d->has_tone)
+        t = tone_v(t, d);
+    t = clamp(t, (fv)-1e30f, (fv)1e30f);
+    if (d->map == VIZ_MAP_LOG)
+        t = select(t, (fv)T_UNDER, r <= (fv)0.0f);
+    return select(r, t, FINITE(r));
+}
+
+/* What one plane of one tile is read with: where it starts, and its range. */
+typedef struct plane_ref {
+    ulong at;
+    viz_range_record rec;
+    const global float *cdf;
+    wide lo;
+    float lo_h, lo_l, pre;
+} plane_ref;
+
+inline ulong tile_base(const viz_source *s, uint j)
+{
+    uint k = s->k0 + j;
+    return s->base + k / s->kdiv * s->ks0 + k % s->kdiv * s->ks1;
+}
+
+inline void open_plane(plane_ref *p, const viz_draw *d, uint tile, uint plane,
+                       const global viz_range_record *ranges, const global float *cdf)
+{
+    uint g = 0;
+    if (d->group_mode == VIZ_GROUP_TILE)
+        g = tile;
+    else if (d->group_mode == VIZ_GROUP_CHANNEL)
+        g = d->planes > 1 ? plane : (d->src.k0 + tile) % (uint)d->group_div;
+    p->at = tile_base(&d->src, tile) + d->src.ps[plane];
+    p->lo = wide_of(0);
+    p->lo_h = p->lo_l = 0.0f;
+    p->pre = 1.0f;
+    p->cdf = cdf + (ulong)g * (d->bins + 1);
+    if (d->map == VIZ_MAP_IDENT || d->map == VIZ_MAP_MODULO)
+        return;
+    p->rec = ranges[g];
+    if ((d->map == VIZ_MAP_LINEAR || d->map == VIZ_MAP_HISTEQ) && !p->rec.flat) {
+        p->lo = wide_bits(p->rec.lo);
+        p->lo_h = p->rec.lo_h;
+        p->lo_l = p->rec.lo_l;
+        p->pre = p->rec.pre;
+    }
+}
+
+/* Destination row: its source rows and their weight; background where it has none. */
+typedef struct row_ref {
+    uint r0, r1; /* stored rows */
+    float f;
+    int outside, drawn;
+} row_ref;
+
+inline uint stored_row(const viz_source *s, uint y)
+{
+    y += s->row_rot;
+    return y >= s->h ? y - s->h : y;
+}
+
+inline row_ref open_row(const viz_draw *d, int y, const global int *yi, const global float *yf)
+{
+    row_ref r;
+    r.drawn = y < d->dh;
+    int i = r.drawn ? yi[y] : -1;
+    r.f = r.drawn && d->filter ? yf[y] : 0.0f;
+    r.outside = i < 0 || (uint)i < d->src.first_valid;
+    i = max(i, 0);
+    r.r0 = stored_row(&d->src, (uint)i);
+    r.r1 = stored_row(&d->src, min((uint)i + (r.f > 0.0f), d->src.h - 1));
+    return r;
+}
+
+inline fv load_row(const global uchar *data, const viz_draw *d, const plane_ref *p, uint row, int x,
+                   iv xi)
+{
+    ulong at = p->at + row * d->src.sy;
+#if VIZ_VW == 1
+    return load_one(data, at + (ulong)xi * d->src.sx, p->lo, p->lo_h, p->lo_l, p->pre);
+#else
+    if (d->direct && x + VIZ_VW <= (int)d->src.w)
+        return load_next(data, at + (ulong)x, p->lo, p->lo_h, p->lo_l, p->pre);
+    return load_at(data, at, xi, d->src.sx, p->lo, p->lo_h, p->lo_l, p->pre);
+#endif
+}
+
+/*
+ * A tap that matters and is of another class than finite makes the result the nearest sample.
+ * t00 t01 / t10 t11 are the taps, fx and fy the weights of the right and the lower ones.
+ */
+inline fv mix_taps(fv t00, fv t01, fv t10, fv t11, fv fx, float fy)
+{
+    fv big = (fv)1e30f, zero = (fv)0.0f, eps = (fv)1e-6f;
+    fv fyv = (fv)fy;
+    iv right = fx > eps, left = ((fv)1.0f - fx) > eps;
+    iv low = fyv > eps, high = ((fv)1.0f - fyv) > eps;
+    /* Weighted by 0 where the tap does not count: infinity times 0 would be NaN. */
+    fv a = select(zero, t00, left & high), b = select(zero, t01, right & high);
+    fv c = select(zero, t10, left & low), e = select(zero, t11, right & low);
+    iv fine = (fabs(a) <= big) & (fabs(b) <= big) & (fabs(c) <= big) & (fabs(e) <= big);
+    fv top = a + (b - a) * fx, bottom = c + (e - c) * fx;
+    fv mixed = top + (bottom - top) * fy;
+    /* Where only one of a pair counts, the other's 0 must not pull the mean. */
+    fv upper = select(t01, t00, fx < (fv)0.5f), lower = select(t11, t10, fx < (fv)0.5f);
+    fv nearest = fy < 0.5f ? upper : lower;
+    return select(nearest, mixed, fine);
+}
+
+inline fv sample(const global uchar *data, const viz_draw *d, const plane_ref *p,
+                 const row_ref *row, int x, iv xi, fv xf)
+{
+    iv outside = xi < (iv)0;
+    iv x0 = max(xi, (iv)0);
+    fv t = map_v(load_row(data, d, p, row->r0, x, x0), d, &p->rec, p->cdf);
+    if (d->filter) {
+        iv x1 = min(x0 + TO_IV(select((fv)0.0f, (fv)1.0f, xf > (fv)0.0f)), (iv)((int)d->src.w - 1));
+        ulong at0 = p->at + row->r0 * d->src.sy, at1 = p->at + row->r1 * d->src.sy;
+        fv t01 = map_v(load_at(data, at0, x1, d->src.sx, p->lo, p->lo_h, p->lo_l, p->pre), d,
+                       &p->rec, p->cdf);
+        fv t10 = t, t11 = t01;
+        if (row->f > 0.0f) {
+            t10 = map_v(load_at(data, at1, x0, d->src.sx, p->lo, p->lo_h, p->lo_l, p->pre), d,
+                        &p->rec, p->cdf);
+            t11 = map_v(load_at(data, at1, x1, d->src.sx, p->lo, p->lo_h, p->lo_l, p->pre), d,
+                        &p->rec, p->cdf);
+        }
+        t = mix_taps(t, t01, t10, t11, xf, row->f);
+    }
+    return row->outside ? (fv)T_BG : select(t, (fv)T_BG, outside);
+}
+
+/* ---- colour ---- */
+
+/* Index of t in a packed table of n colours, its special entries behind. */
+inline iv lut_index(fv t, const viz_draw *d)
+{
+    int n = d->lut_n;
+    iv i = min(TO_IV(clamp(t, (fv)0.0f, (fv)1.0f) * d->lut_scale + d->lut_bias), (iv)(n - 1));
+    iv plain = (t >= (fv)0.0f) & (t <= (fv)1.0f);
+#if VIZ_VW == 1
+    if (plain)
+        return i;
+#else
+    if (all(plain))
+        return i;
+#endif
+    i = select(i, (iv)(n + VIZ_LUT_UNDER), t < (fv)0.0f);
+    i = select(i, (iv)(n + VIZ_LUT_OVER), t > (fv)1.0f);
+    i = select(i, (iv)(n + VIZ_LUT_BG), t == (fv)T_BG);
+    i = select(i, (iv)(n + VIZ_LUT_POSINF), t == (fv)INFINITY);
+    i = select(i, (iv)(n + VIZ_LUT_NEGINF), t == (fv)-INFINITY);
+    return select(i, (iv)(n + VIZ_LUT_NAN), isnan(t));
+}
+
+/* Of integers: t is the index itself. */
+inline iv modulo_index(fv t, const viz_draw *d)
+{
+    return select(TO_IV(min(fabs(t), (fv)4096.0f)), (iv)(d->lut_n + VIZ_LUT_BG), t == (fv)T_BG);
+}
+
+inline uv fetch(const global uint *lut, iv index)
+{
+    int ix[VIZ_VW];
+    uint c[VIZ_VW];
+    STOREV(index, ix);
+    for (int l = 0; l < VIZ_VW; l++)
+        c[l] = lut[ix[l]];
+    return LOADV(c);
+}
+
+inline uint pack_rgb(float3 c)
+{
+    c = clamp(c, 0.0f, 1.0f) * 255.0f + 0.5f;
+    return (uint)c.x | (uint)c.y << 8 | (uint)c.z << 16 | 0xff000000u;
+}
+
+/* The colour of finite t, unrounded. rows: n x (r, g, b) of a table; n x (pos, r, g, b) of stops. */
+inline float3 color_of(float t, int kind, int n, const global float *rows)
+{
+    t = clamp(t, 0.0f, 1.0f);
+    if (kind == VIZ_COLOR_ROW)
+        return vload3(min((int)(t * (float)n), n - 1), rows);
+    if (kind == VIZ_COLOR_STOPS) {
+        int s = 0;
+        while (s < n && rows[4 * s] <= t)
+            s++;
+        const global float *a = rows + 4 * max(s - 1, 0), *b = rows + 4 * min(s, n - 1);
+        float f = s == 0 || s == n ? 0.0f : (t - a[0]) / (b[0] - a[0]);
+        float3 ca = vload3(0, a + 1), cb = vload3(0, b + 1);
+        return ca + (cb - ca) * f;
+    }
+    float p = t * (float)(n - 1);
+    int i = min((int)p, n - 2);
+    float3 a = vload3(i, rows), b = vload3(i + 1, rows);
+    return a + (b - a) * (p - (float)i);
+}
+
+/* Index into special_color, or -1: the class of t decides the colour. -2, -3: under and over. */
+inline int special_of(float t)
+{
+    if (isnan(t))
+        return VIZ_LUT_NAN;
+    if (t == INFINITY)
+        return VIZ_LUT_POSINF;
+    if (t == -INFINITY)
+        return VIZ_LUT_NEGINF;
+    if (t == T_BG)
+        return VIZ_LUT_BG;
+    return t < 0.0f ? VIZ_LUT_UNDER : t > 1.0f ? VIZ_LUT_OVER : -1;
+}
+
+/* Bit 24 of a special colour says that it is set (under and over may not be). */
+inline bool special_color(const viz_draw *d, float t, uint *color)
+{
+    int s = special_of(t);
+    if (s < 0 || !(d->special_color[s] >> 24))
+        return false;
+    *color = d->special_color[s];
+    return true;
+}
+
+inline float3 unpack_rgb(uint c)
+{
+    return (float3)((float)(c & 255), (float)(c >> 8 & 255), (float)(c >> 16 & 255)) / 255.0f;
+}
+
+inline float3 exact_color(float t, const viz_draw *d, const global float *rows)
+{
+    uint special;
+    if (special_color(d, t, &special))
+        return unpack_rgb(special);
+    return color_of(t, d->color, d->modulo, rows);
+}
+
+inline uv exact_colors(fv t, const viz_draw *d, const global float *rows)
+{
+    float a[VIZ_VW];
+    uint c[VIZ_VW];
+    STOREV(t, a);
+    for (int l = 0; l < VIZ_VW; l++)
+        c[l] = pack_rgb(exact_color(a[l], d, rows));
+    return LOADV(c);
+}
+
+/* Of colour pictures: NaN before +Inf before −Inf before the background, in any channel. */
+inline float3 rgb_color(float r, float g, float b, float a, const viz_draw *d)
+{
+    if (isnan(r) || isnan(g) || isnan(b))
+        return unpack_rgb(d->special_color[VIZ_LUT_NAN]);
+    if (r == INFINITY || g == INFINITY || b == INFINITY)
+        return unpack_rgb(d->special_color[VIZ_LUT_POSINF]);
+    if (r == -INFINITY || g == -INFINITY || b == -INFINITY)
+        return unpack_rgb(d->special_color[VIZ_LUT_NEGINF]);
+    float3 back = unpack_rgb(d->background);
+    if (r == T_BG || g == T_BG || b == T_BG)
+        return back;
+    float3 c = clamp((float3)(r, g, b), 0.0f, 1.0f);
+    float alpha = d->planes == 4 && a == a ? clamp(a, 0.0f, 1.0f) : 1.0f;
+    return back + (c - back) * alpha;
+}
+
+inline uv rgb_colors(const fv *t, const viz_draw *d)
+{
+    float r[VIZ_VW], g[VIZ_VW], b[VIZ_VW], a[VIZ_VW];
+    uint c[VIZ_VW];
+    STOREV(t[0], r);
+    STOREV(t[1], g);
+    STOREV(t[2], b);
+    STOREV(t[3], a);
+    for (int l = 0; l < VIZ_VW; l++)
+        c[l] = pack_rgb(rgb_color(r[l], g[l], b[l], a[l], d));
+    return LOADV(c);
+}
+
+/* BT.601 limited range, 16-bit fixed point, packed Y | U<<8 | V<<24 (room for sums of four). */
+inline uv yuv_of(uv c)
+{
+    iv r = TO_IV(c & (uv)255), g = TO_IV(c >> (uv)8 & (uv)255), b = TO_IV(c >> (uv)16 & (uv)255);
+    iv y = (16839 * r + 33059 * g + 6420 * b + (iv)(32768 + (16 << 16))) >> (iv)16;
+    iv u = (-9719 * r - 19081 * g + 28800 * b + (iv)(32768 + (128 << 16))) >> (iv)16;
+    iv v = (28800 * r - 24116 * g - 4684 * b + (iv)(32768 + (128 << 16))) >> (iv)16;
+    return AS_UV(y) | AS_UV(u) << (uv)8 | AS_UV(v) << (uv)20;
+}
 
 /* ---- output ---- */
 
@@ -69,6 +398,26 @@ inline void put_chroma8(uv c0, uv c1, global uchar *u, global uchar *v)
     vstore4(convert_uchar4(sum >> 14 & 255u), 0, v);
 }
 #endif
+
+/*
+ * A chroma sample needs two columns, so where vectors are single samples the item takes pairs: the
+ * first pixel's sums wait for the second.
+ */
+typedef struct target {
+    global uchar *data;
+    ulong y_stride, c_stride, u_at, v_at;
+} target;
+
+inline uv colors(const fv *t, const viz_draw *d, const global uint *lut, const global float *rows)
+{
+    if (d->planes > 1)
+        return rgb_colors(t, d);
+    if (d->map == VIZ_MAP_MODULO)
+        return fetch(lut, modulo_index(t[0], d));
+    if (d->color == VIZ_COLOR_LUT)
+        return fetch(lut, lut_index(t[0], d));
+    return exact_colors(t[0], d, rows);
+}
 
 /*
  * The pass. dst: the form of d.out; I420 planes at u_at, v_at with strides y_stride, c_stride bytes.
