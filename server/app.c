@@ -1,15 +1,18 @@
 #include "server/app.h"
 
+#include <dirent.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "cl/base/clock.h"
 #include "cl/base/fs.h"
 #include "cl/base/log.h"
 #include "server/auth.h"
 #include "server/clips.h"
+#include "server/demo.h"
 #include "server/events.h"
 #include "server/http.h"
 #include "server/hub.h"
@@ -92,10 +95,34 @@ static ts_status open_devices(ts_app *app, ts_error *err)
     return st;
 }
 
+static size_t count_descriptors(void)
+{
+    DIR *dir = opendir("/proc/self/fd");
+    size_t n = 0;
+    while (dir && readdir(dir))
+        n++;
+    if (dir)
+        closedir(dir);
+    return n > 3 ? n - 3 : 0; /* without ".", ".." and the one that reads */
+}
+
+uint64_t ts_app_resident_bytes(void)
+{
+    unsigned long long pages = 0;
+    FILE *file = fopen("/proc/self/statm", "re");
+    if (file && fscanf(file, "%*u %llu", &pages) != 1)
+        pages = 0;
+    if (file)
+        fclose(file);
+    return pages * (uint64_t)sysconf(_SC_PAGESIZE);
+}
+
 static void collect_metrics(void *arg)
 {
     ts_app *app = arg;
     ts_metrics *m = app->metrics;
+    ts_metrics_set(m, TS_METRIC_process_open_fds, "", (double)count_descriptors());
+    ts_metrics_set(m, TS_METRIC_process_resident_memory_bytes, "", (double)ts_app_resident_bytes());
     ts_http_stats http;
     ts_http_get_stats(app->http, &http);
     ts_metrics_set(m, TS_METRIC_http_connections, "", (double)http.connections);
@@ -185,6 +212,8 @@ static ts_status create_parts(ts_app *app, ts_error *err)
         st = ts_http_create(app, &app->http, err);
     if (st == TS_OK && app->pipelines)
         ts_pipelines_resume(app->pipelines);
+    if (st == TS_OK && app->options.demo && app->device)
+        st = ts_demo_thread_start(app, &app->demo, err);
     return st;
 }
 
@@ -257,6 +286,7 @@ void ts_app_stop(ts_app *app)
 {
     if (!app)
         return;
+    ts_demo_thread_stop(app->demo);
     ts_live_stop(app->live); /* before the HTTP side: it counts the sockets that were handed over */
     ts_http_destroy(app->http);
     ts_recordings_destroy(app->recordings); /* finishes their files */
@@ -279,12 +309,34 @@ void ts_app_stop(ts_app *app)
     free(app);
 }
 
-void ts_app_reload(ts_app *app)
+/* Log levels change at once; every other changed option is named. */
+static void take_options(const ts_app *app, const ts_options *fresh)
 {
     ts_error err = {0};
+    if (ts_log_set_levels(fresh->log_level, &err) != TS_OK)
+        ts_log_error(TS_LOG_ERROR, "http", "log levels were not changed", &err);
+    ts_error_clear(&err);
+    json_t *old = ts_options_json(&app->options), *now = ts_options_json(fresh), *value;
+    const char *key;
+    json_object_foreach(now, key, value)
+    {
+        if (strcmp(key, "log_level") != 0 && !json_equal(value, json_object_get(old, key)))
+            ts_log(TS_LOG_WARN, "http", "option=%s changed; it needs a restart", key);
+    }
+    json_decref(old);
+    json_decref(now);
+}
+
+void ts_app_reload(ts_app *app, const ts_options *fresh)
+{
+    ts_error err = {0};
+    if (fresh)
+        take_options(app, fresh);
     if (ts_auth_reload(app->auth, &err) != TS_OK)
         ts_log_error(TS_LOG_ERROR, "http", "tokens were not reloaded", &err);
-    else
-        ts_log(TS_LOG_INFO, "http", "reloaded");
     ts_error_clear(&err);
+    if (ts_http_reload(app->http, &err) != TS_OK)
+        ts_log_error(TS_LOG_ERROR, "http", "certificates were not reloaded", &err);
+    ts_error_clear(&err);
+    ts_log(TS_LOG_INFO, "http", "reloaded");
 }

@@ -40,6 +40,7 @@ typedef struct ts_pipelines ts_pipelines;
 typedef struct ts_recordings ts_recordings;
 typedef struct ts_webhooks ts_webhooks;
 typedef struct ts_cluster ts_cluster;
+typedef struct ts_demo_thread ts_demo_thread;
 
 /* The tag is declared in router.h. */
 struct ts_app {
@@ -72,6 +73,7 @@ struct ts_app {
     ts_pipelines *pipelines;
     ts_recordings *recordings;
     ts_cluster *cluster;
+    ts_demo_thread *demo;
 };
 
 /**
@@ -91,8 +93,13 @@ void ts_app_stop(ts_app *app);
 /** True when everything asked for at the start is there and no shutdown is in progress. Any thread. */
 bool ts_app_ready(const ts_app *app);
 bool ts_app_draining(const ts_app *app);
-/** SIGHUP: reread tokens, certificates and log levels; what is wrong is logged and not taken. */
-void ts_app_reload(ts_app *app);
+/** Memory of this process that is in use. */
+uint64_t ts_app_resident_bytes(void);
+/**
+ * SIGHUP: reread tokens and certificates, take the log levels of `fresh` (NULL: keep them), and log
+ * what else changed there and needs a restart. What is wrong is logged and not taken.
+ */
+void ts_app_reload(ts_app *app, const ts_options *fresh);
 
 #ifdef __cplusplus
 }

@@ -159,7 +159,21 @@ void ts_http_adopt(ts_http *http, int fd, const struct sockaddr *address, unsign
 
 static void on_accept(void *arg, int fd, const struct sockaddr *address, socklen_t len)
 {
+    ts_http *http = arg;
+    if (http->front && address->sa_family != AF_UNIX)
+        ts_front_accept(http->front, fd, address, len);
+    else
+        ts_http_adopt(http, fd, address, len);
+}
+
+static void on_plain(void *arg, int fd, const struct sockaddr *address, socklen_t len)
+{
     ts_http_adopt(arg, fd, address, len);
+}
+
+ts_status ts_http_reload(ts_http *http, ts_error *err)
+{
+    return http->front ? ts_front_reload(http->front, err) : TS_OK;
 }
 
 static ts_status start_loop(ts_http *http, loop *self, ts_error *err)
@@ -189,6 +203,8 @@ ts_status ts_http_create(ts_app *app, ts_http **out, ts_error *err)
     http->strict_layout = strcmp(MHD_get_version(), "0.9.76") < 0;
     pthread_mutex_init(&http->streams_lock, NULL);
     ts_status st = ts_listener_open(&app->options, app->limits, &http->listener, err);
+    if (st == TS_OK && *app->options.tls_cert)
+        st = ts_front_create(&app->options, app->limits, on_plain, http, &http->front, err);
     if (st == TS_OK)
         st = ts_peers_create(&app->options, on_tick, http, &http->peers, err);
     if (st == TS_OK)
@@ -241,6 +257,7 @@ void ts_http_destroy(ts_http *http)
     if (!http)
         return;
     ts_listener_close(http->listener);
+    ts_front_destroy(http->front);
     for (int i = 0; i < http->n_loops; i++)
         MHD_stop_daemon(http->loops[i].daemon);
     if (http->queue)

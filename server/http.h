@@ -22,6 +22,8 @@ TS_CHECKED ts_status ts_http_create(ts_app *app, ts_http **out, ts_error *err);
 TS_CHECKED ts_status ts_http_serve(ts_http *http, ts_error *err);
 /** Take no more connections, end streams, wait for running requests. False: some did not end. */
 bool ts_http_drain(ts_http *http, double timeout_s);
+/** Read the TLS files again. */
+TS_CHECKED ts_status ts_http_reload(ts_http *http, ts_error *err);
 /** After ts_http_drain() was true. NULL is fine. */
 void ts_http_destroy(ts_http *http);
 

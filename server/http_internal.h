@@ -13,6 +13,7 @@
 
 #include "cl/base/chan.h"
 #include "cl/base/thread.h"
+#include "server/front.h"
 #include "server/http.h"
 #include "server/listen.h"
 #include "server/peers.h"
@@ -72,6 +73,7 @@ typedef struct worker {
 struct ts_http {
     ts_app *app;
     ts_listener *listener;
+    ts_front *front; /* NULL: no TLS */
     ts_peers *peers;
     int n_loops, n_workers;
     loop loops[MAX_DAEMONS];

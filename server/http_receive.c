@@ -174,7 +174,8 @@ static enum MHD_Result cut_off(exchange *ex)
                    ts_status_code(e->status), 1);
     ts_peers_raw_answer(ex->conn->fd, status,
                         status == 413 ? "Content Too Large" : "Request Refused",
-                        ts_status_code(e->status), "the request's body was refused while it came");
+                        ts_status_code(e->status),
+                        *e->text ? e->text : "the request's body was refused while it came");
     ex->logged_status = status;
     ts_peers_linger(ex->loop->http->peers, ex->conn);
     return MHD_NO;

@@ -7,12 +7,16 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "api/routes.h"
+#include "cl/base/log.h"
 #include "cl/base/thread.h"
 #include "server/app.h"
 #include "server/commands.h"
+#include "server/notify.h"
 #include "server/version.h"
 
 static const ts_command commands[] = {
@@ -58,11 +62,42 @@ static void exit_at_second_signal(void *arg)
             _exit(130);
 }
 
-static int wait_for_end(ts_app *app, sigset_t *signals)
+/* SIGHUP: the options again, from the same flags, environment and file. */
+static void reload(ts_app *app, int argc, char **argv)
 {
-    int number = 0;
-    while (sigwait(signals, &number) == 0 && number == SIGHUP)
-        ts_app_reload(app);
+    ts_options fresh;
+    ts_error err = {0};
+    bool help = false;
+    if (ts_options_parse(argc, argv, environ, &fresh, &help, &err) == TS_OK) {
+        ts_app_reload(app, &fresh);
+        ts_options_finish(&fresh);
+    } else {
+        ts_log_error(TS_LOG_ERROR, "http", "options were not reread", &err);
+        ts_app_reload(app, NULL);
+    }
+    ts_error_clear(&err);
+}
+
+/* The next signal; meanwhile the service manager's watchdog is told that this thread lives. */
+static int next_signal(const sigset_t *signals, const char *manager)
+{
+    const char *watchdog = getenv("WATCHDOG_USEC");
+    long long us = manager && watchdog ? atoll(watchdog) / 2 : 0;
+    struct timespec wait = {.tv_sec = us > 0 ? us / 1000000 : 3600, .tv_nsec = us % 1000000 * 1000};
+    int number;
+    while ((number = sigtimedwait(signals, NULL, &wait)) < 0)
+        if (us > 0)
+            ts_notify(manager, "WATCHDOG=1");
+    return number;
+}
+
+static int wait_for_end(ts_app *app, sigset_t *signals, int argc, char **argv)
+{
+    const char *manager = getenv("NOTIFY_SOCKET");
+    ts_notify(manager, "READY=1");
+    while (next_signal(signals, manager) == SIGHUP)
+        reload(app, argc, argv);
+    ts_notify(manager, "STOPPING=1");
     ts_thread *watcher = NULL;
     ts_error err = {0};
     if (ts_thread_start("ts-signal", exit_at_second_signal, signals, &watcher, &err) != TS_OK)
@@ -74,6 +109,16 @@ static int wait_for_end(ts_app *app, sigset_t *signals)
     kill(getpid(), SIGHUP);
     ts_thread_join(watcher);
     return 0;
+}
+
+/* A connection is a descriptor; the usual soft limit of 1024 is there for programs that use select(). */
+static void raise_descriptor_limit(void)
+{
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < limit.rlim_max) {
+        limit.rlim_cur = limit.rlim_max < 65536 ? limit.rlim_max : 65536;
+        setrlimit(RLIMIT_NOFILE, &limit);
+    }
 }
 
 static int serve(int argc, char **argv)
@@ -97,10 +142,11 @@ static int serve(int argc, char **argv)
     sigaddset(&signals, SIGHUP);
     pthread_sigmask(SIG_BLOCK, &signals, NULL);
     signal(SIGPIPE, SIG_IGN);
+    raise_descriptor_limit();
     ts_app *app = NULL;
     if (ts_app_start(&options, &ts_api_router, &app, &err) != TS_OK)
         return start_failure(&err);
-    return wait_for_end(app, &signals);
+    return wait_for_end(app, &signals, argc, argv);
 }
 
 /* ---- the executable ---- */

@@ -214,6 +214,12 @@ double ts_metrics_value(ts_metrics *metrics, ts_metric metric, const char *label
 
 /* ---- exposition ---- */
 
+/* The common names of a process stand without the prefix, as Prometheus' own clients have them. */
+static const char *prefix(const struct metric_def *def)
+{
+    return strncmp(def->name, "process_", 8) == 0 ? "" : "tensorscope_";
+}
+
 /* `code="200",route="/livez"` for names "code,route" and values "200,/livez". */
 static void write_labels(const char *names, const char *values, ts_buf *out)
 {
@@ -265,7 +271,7 @@ static void write_series(const struct metric_def *def, const series *one, ts_buf
         write_histogram(def, one, out);
         return;
     }
-    ts_buf_printf(out, "tensorscope_%s", def->name);
+    ts_buf_printf(out, "%s%s", prefix(def), def->name);
     if (*def->labels) {
         ts_buf_str(out, "{");
         write_labels(def->labels, one->labels, out);
@@ -282,8 +288,8 @@ static int by_labels(const void *a, const void *b)
 static void write_family(const struct metric_def *def, const family *f, ts_buf *out)
 {
     static const char *const types[] = {"counter", "gauge", "histogram"};
-    ts_buf_printf(out, "# HELP tensorscope_%s %s\n# TYPE tensorscope_%s %s\n", def->name, def->help,
-                  def->name, types[def->kind]);
+    ts_buf_printf(out, "# HELP %s%s %s\n# TYPE %s%s %s\n", prefix(def), def->name, def->help,
+                  prefix(def), def->name, types[def->kind]);
     series **sorted = calloc(f->n + 1, sizeof(series *));
     size_t n = 0;
     for (size_t i = 0; sorted && i < f->cap; i++)

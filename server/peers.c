@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "cl/base/clock.h"
+#include "cl/base/json.h"
 #include "cl/base/thread.h"
 #include "server/limits.h"
 
@@ -47,19 +48,27 @@ struct ts_peers {
 void ts_peers_raw_answer(int fd, int status, const char *reason, const char *code,
                          const char *detail)
 {
-    char body[512], text[1024];
-    int n = snprintf(body, sizeof body,
-                     "{\"type\":\"about:blank\",\"title\":\"%s\",\"status\":%d,\"detail\":\"%s\","
-                     "\"code\":\"%s\",\"error\":\"%s\"}",
-                     reason, status, detail, code, detail);
-    n = snprintf(text, sizeof text,
-                 "HTTP/1.1 %d %s\r\nContent-Type: application/problem+json\r\n"
-                 "Content-Length: %d\r\nConnection: close\r\nX-Content-Type-Options: nosniff\r\n"
-                 "Cache-Control: no-store\r\n\r\n%s",
-                 status, reason, n, body);
+    ts_buf body = {0}, text = {0};
+    ts_buf_printf(&body,
+                  "{\"type\":\"about:blank\",\"title\":\"%s\",\"status\":%d,\"detail\":", reason,
+                  status);
+    ts_json_write_string(detail, &body);
+    ts_buf_printf(&body, ",\"code\":\"%s\",\"error\":", code);
+    ts_json_write_string(detail, &body);
+    ts_buf_str(&body, "}");
+    ts_buf_printf(&text,
+                  "HTTP/1.1 %d %s\r\nContent-Type: application/problem+json\r\n"
+                  "Content-Length: %zu\r\nConnection: close\r\nX-Content-Type-Options: nosniff\r\n"
+                  "Cache-Control: no-store\r\n\r\n",
+                  status, reason, body.len);
+    ts_buf_append(&text, body.data, body.len);
     /* Whatever does not fit the socket's buffer is lost: nobody may wait here. */
-    ssize_t sent = send(fd, text, (size_t)n, MSG_NOSIGNAL | MSG_DONTWAIT);
-    (void)sent;
+    if (!body.failed && !text.failed) {
+        ssize_t sent = send(fd, text.data, text.len, MSG_NOSIGNAL | MSG_DONTWAIT);
+        (void)sent;
+    }
+    ts_buf_finish(&body);
+    ts_buf_finish(&text);
 }
 
 /* ---- lingering ---- */

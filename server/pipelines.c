@@ -1,11 +1,13 @@
 #include "server/pipelines.h"
 
 #include <dirent.h>
+#include <errno.h>
 #include <limits.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "cl/base/clock.h"
 #include "cl/base/fs.h"
@@ -19,6 +21,7 @@
 enum {
     VIEWS = 2,
     WATCH_US = 2500000,
+    FRESH_WAIT_US = 500000,
     MAX_PIPELINES = 64,
     NAME_MAX_CHARS = 121
 };
@@ -54,6 +57,7 @@ struct ts_pipelines {
     char directory[PATH_MAX], media[PATH_MAX], outputs[PATH_MAX];
     pthread_mutex_t lock; /* guards: entries, viewers and all in them */
     pthread_cond_t idle;  /* an entry's users went to 0 */
+    pthread_cond_t news;  /* a picture came */
     entry *entries[MAX_PIPELINES];
     size_t n;
     viewer *viewers;
@@ -124,6 +128,7 @@ static void take_picture(void *arg, ts_pipeline_view view, ts_pixels *pixels, do
     e->view[view].meta = json_incref((json_t *)meta);
     e->view[view].t = t_s;
     e->view[view].n++;
+    pthread_cond_broadcast(&ps->news);
     pthread_mutex_unlock(&ps->lock);
     ts_pixels_unref(old);
     json_decref(old_meta);
@@ -300,7 +305,12 @@ ts_status ts_pipelines_create(ts_app *app, ts_pipelines **out, ts_error *err)
         return ts_fail(err, TS_E_NO_MEMORY, "pipelines");
     ps->app = app;
     pthread_mutex_init(&ps->lock, NULL);
+    pthread_condattr_t attr;
+    pthread_condattr_init(&attr);
+    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
     pthread_cond_init(&ps->idle, NULL);
+    pthread_cond_init(&ps->news, &attr);
+    pthread_condattr_destroy(&attr);
     snprintf(ps->directory, sizeof ps->directory, "%s/pipelines", app->options.data_dir);
     snprintf(ps->media, sizeof ps->media, "%s/media", app->options.data_dir);
     snprintf(ps->outputs, sizeof ps->outputs, "%s/outputs", app->options.data_dir);
@@ -337,6 +347,7 @@ void ts_pipelines_destroy(ts_pipelines *ps)
     for (size_t i = 0; i < ps->n; i++)
         free_entry(ps->entries[i]);
     pthread_cond_destroy(&ps->idle);
+    pthread_cond_destroy(&ps->news);
     pthread_mutex_destroy(&ps->lock);
     free(ps);
 }
@@ -562,13 +573,23 @@ json_t *ts_pipelines_list(ts_pipelines *ps, const char *prefix)
     return list;
 }
 
+/* Views are drawn for watchers only, so the newest picture may be old: ask, and wait a moment. */
 ts_pixels *ts_pipelines_picture(ts_pipelines *ps, const char *name, ts_pipeline_view view)
 {
+    int64_t until = ts_now_us() + FRESH_WAIT_US;
+    struct timespec deadline = {.tv_sec = until / 1000000, .tv_nsec = until % 1000000 * 1000};
     pthread_mutex_lock(&ps->lock);
     entry *e = find_locked(ps, name);
-    ts_pixels *pixels = e ? ts_pixels_ref(e->view[view].pixels) : NULL;
+    uint64_t seen = e ? e->view[view].n : 0;
+    bool running = e && ts_pipeline_healthy(e->pipeline);
     if (e)
         e->view[view].asked_us = ts_now_us();
+    int rc = 0;
+    while (running && e && e->view[view].n == seen && rc != ETIMEDOUT) {
+        rc = pthread_cond_timedwait(&ps->news, &ps->lock, &deadline);
+        e = find_locked(ps, name);
+    }
+    ts_pixels *pixels = e ? ts_pixels_ref(e->view[view].pixels) : NULL;
     pthread_mutex_unlock(&ps->lock);
     return pixels;
 }

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "cl/base/size.h"
 #include "cl/device/device_internal.h"
 
 #ifndef CL_DEVICE_COMPUTE_CAPABILITY_MAJOR_NV
@@ -113,7 +114,7 @@ static bool add_platform(cl_platform_id platform, found **list, size_t *n)
     cl_uint count = 0;
     if (clGetDeviceIDs(platform, CL_DEVICE_TYPE_ALL, 0, NULL, &count) != CL_SUCCESS || !count)
         return true;
-    found *grown = realloc(*list, (*n + count) * sizeof *grown);
+    found *grown = ts_realloc_array(*list, *n + count, sizeof *grown);
     cl_device_id *ids = calloc(count, sizeof(cl_device_id));
     if (grown)
         *list = grown;

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "cl/base/size.h"
 #include "cl/device/device_internal.h"
 
 /* The queue this thread used last: buffers that only it still uses may be reused by it at once. */
@@ -135,7 +136,7 @@ cl_event *ts_queue_event(ts_queue *queue)
         return NULL;
     if (queue->n_events == queue->cap_events) {
         size_t cap = queue->cap_events ? queue->cap_events * 2 : 64;
-        cl_event *grown = realloc(queue->events, cap * sizeof *grown);
+        cl_event *grown = ts_realloc_array(queue->events, cap, sizeof *grown);
         if (!grown)
             return NULL;
         queue->events = grown;

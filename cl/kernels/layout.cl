@@ -5,6 +5,11 @@
  */
 #include "common.clh"
 
+#ifndef TS_BYTES
+#    define TS_BYTES 4
+#    define TS_SWAP  0
+#endif
+
 #if TS_BYTES == 8
 typedef ulong element;
 #elif TS_BYTES == 4

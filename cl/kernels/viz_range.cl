@@ -396,6 +396,11 @@ inline void fill_record(const viz_range_args *a, wide lo, wide hi, bool seen,
     o->lo_l = flat ? 0.0f : wide_low(lo) * pre;
     o->inv = flat ? 0.0f : (float)((real)1 / (span * (real)pre));
     o->off = flat ? 0.5f : 0.0f;
+    /* The largest sample is at t = 1, never above: rounding must not make it "over". */
+    float top =
+        flat ? 0.0f : fmax((wide_float(hi) * pre - o->lo_h) - o->lo_l, wide_diff(hi, lo) * pre);
+    for (int i = 0; i < 4 && top * o->inv > 1.0f; i++)
+        o->inv = nextafter(o->inv, 0.0f);
     real lin = a->has_lin ? (real)a->lin : (real)0.01f * fmax(fabs(l), fabs(h));
     o->lin = (float)lin;
     o->flo = 0.0f;
@@ -479,15 +484,15 @@ kernel void viz_hist_count(const global uchar *data, viz_region q, uint bins, ui
         uint n;
         ulong at = region_row(&q, g, r, &n);
         for (uint x = LANE; x < n; x += LANES) {
-            float v = load_one(data, at + x * q.src.sx, rec.flat ? wide_of(0) : lo, rec.lo_h,
-                               rec.lo_l, rec.pre);
+            ulong i = at + x * q.src.sx;
+            float v = load_one(data, i, rec.flat ? wide_of(0) : lo, rec.lo_h, rec.lo_l, rec.pre);
             if (!isfinite(v))
                 continue;
             float t = v * rec.inv + rec.off;
             uint b = (uint)min((int)(clamp(t, 0.0f, 1.0f) * (float)bins), (int)bins - 1);
-            if (!clip && t < 0)
+            if (!clip && !rec.flat && t < 0)
                 b = bins;
-            if (!clip && t > 1)
+            if (!clip && !rec.flat && t > 1)
                 b = bins + 1;
             BUMP(&h[b]);
         }

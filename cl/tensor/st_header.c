@@ -315,7 +315,7 @@ static ts_status add_entry(ts_st_header *file, size_t *cap, const ts_st_entry *e
         return ts_fail(err, TS_E_HEADER, "more than %d tensors in one file", TS_ST_MAX_ENTRIES);
     if (file->n == *cap) {
         size_t more = *cap ? *cap + *cap / 2 : 16;
-        void *grown = realloc(file->entries, more * sizeof *file->entries);
+        void *grown = ts_realloc_array(file->entries, more, sizeof *file->entries);
         if (!grown)
             return ts_fail(err, TS_E_NO_MEMORY, "safetensors entries");
         file->entries = grown;

@@ -119,8 +119,8 @@ static void fold_on_host(job *j, const void *values, const uint64_t *counts, siz
 static ts_status read_sums(job *j, ts_buffer *values, ts_buffer *counts, size_t items,
                            ts_error *err)
 {
-    void *host_values = malloc(N_VALUES * items * j->real_bytes);
-    uint64_t *host_counts = malloc(N_COUNTS * items * sizeof *host_counts);
+    void *host_values = calloc(N_VALUES * items, j->real_bytes);
+    uint64_t *host_counts = calloc(N_COUNTS * items, sizeof *host_counts);
     ts_status st = host_values && host_counts ? TS_OK : ts_fail(err, TS_E_NO_MEMORY, "statistics");
     if (st == TS_OK)
         st =
@@ -205,7 +205,7 @@ static ts_status sum_counts(const job *j, ts_buffer *counts, size_t row, uint64_
 
 static ts_status sum_squares(job *j, ts_buffer *squares, ts_error *err)
 {
-    void *host = malloc(j->items * j->real_bytes);
+    void *host = calloc(j->items, j->real_bytes);
     if (!host)
         return ts_fail(err, TS_E_NO_MEMORY, "statistics");
     ts_status st = ts_buffer_read(j->queue, squares, 0, host, j->items * j->real_bytes, err);
@@ -333,7 +333,7 @@ static ts_status search_ranks(const job *j, rank_search *s, ts_error *err)
     s->n_slots = 1;
     size_t table_bytes = (size_t)s->levels * MAX_RANKS * RADIX;
     s->tables = malloc(table_bytes);
-    s->counts = malloc(sizeof *s->counts * MAX_RANKS * RADIX);
+    s->counts = calloc((size_t)MAX_RANKS * RADIX, sizeof *s->counts);
     ts_status st = s->tables && s->counts ? TS_OK : ts_fail(err, TS_E_NO_MEMORY, "statistics");
     if (st == TS_OK) {
         memset(s->tables, NO_SLOT, table_bytes);

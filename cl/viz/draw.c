@@ -156,6 +156,10 @@ static void draw_args(const ts_viz *viz, const part_state *state, const view_par
         d->color = VIZ_COLOR_LUT;
     if (color->categorical && plan->planes == 1)
         d->map = VIZ_MAP_MODULO;
+    if (plan->is_t) {
+        d->map = VIZ_MAP_IDENT;
+        d->has_tone = 0;
+    }
 }
 
 /* t planes through the separable filters; the plan then reads their result, which is t already. */

@@ -47,15 +47,9 @@ static ts_status apply_size(const view_size *size, double w, double h, int *W, i
     return st;
 }
 
-/* The picture before `resize`; tiles are W x H each. */
-typedef struct native {
-    double w, h;
-    int tile_w, tile_h;
-} native;
-
-static ts_status native_size(const view_part *part, const viz_plan *plan, native *n, ts_error *err)
+ts_status part_native(const view_part *part, const viz_plan *plan, native_picture *n, ts_error *err)
 {
-    *n = (native){.w = plan->src.w, .h = plan->src.h};
+    *n = (native_picture){.w = plan->src.w, .h = plan->src.h};
     if (plan->montage) {
         ts_status st = apply_size(&part->tile, n->w, n->h, &n->tile_w, &n->tile_h, err);
         if (st != TS_OK)
@@ -83,7 +77,7 @@ static ts_status native_size(const view_part *part, const viz_plan *plan, native
 }
 
 /* What the overlay adds at the top, right and bottom. */
-static void overlay_size(const view_overlay *o, int *top, int *right, int *bottom)
+void part_overlay_size(const view_overlay *o, int *top, int *right, int *bottom)
 {
     *top = o->title ? TITLE_HEIGHT : 0;
     *right =
@@ -94,16 +88,16 @@ static void overlay_size(const view_overlay *o, int *top, int *right, int *botto
 ts_status part_size(const part_call *call, int *w, int *h, ts_error *err)
 {
     viz_plan plan;
-    native n;
+    native_picture n;
     ts_status st = plan_make(call->part, call->entry, &plan, err);
     if (st == TS_OK)
-        st = native_size(call->part, &plan, &n, err);
+        st = part_native(call->part, &plan, &n, err);
     if (st == TS_OK)
         st = apply_size(&call->part->resize, n.w, n.h, w, h, err);
     if (st != TS_OK)
         return st;
     int top, right, bottom;
-    overlay_size(&call->part->overlay, &top, &right, &bottom);
+    part_overlay_size(&call->part->overlay, &top, &right, &bottom);
     *w += right;
     *h += top + bottom;
     return check_size(*w, *h, err);
@@ -123,27 +117,26 @@ bool part_is_plain(const view_part *part, const viz_plan *plan)
     return is_plane(plan) && !o->title && !o->n_texts && !o->colorbar && !o->histogram;
 }
 
-static void default_range(view_part *part, const viz_plan *plan)
-{
-    if (plan->kind == KIND_LINE || plan->kind == KIND_HIST)
-        part->range.scope = SCOPE_VIEW;
-}
-
 ts_status part_prepare(ts_viz *viz, const part_call *call, viz_plan *plan, ts_error *err)
 {
     const view_part *part = call->part;
     part_state *state = call->state;
     ts_status st = plan_make(part, call->entry, plan, err);
+    if (st == TS_OK && plan->identity == 0) { /* unversioned: each frame is a new one */
+        if (!call->peek || state->serial == 0)
+            state->serial = ++viz->serial;
+        plan->identity = viz_hash(0, &state->serial, sizeof state->serial);
+    }
     if (st == TS_OK && part->n_filters)
         st = filter_apply(viz, state, part, plan, err);
     if (st == TS_OK && plan->kind == KIND_WATERFALL)
         st = plot_waterfall(viz, state, part, plan, err);
-    if (st == TS_OK && !call->use_range) {
-        view_part ranged = *part;
-        default_range(&ranged, plan);
-        st = range_update(viz, &state->range, &ranged, plan, call->input->dt_s, err);
-    }
-    if (st == TS_OK && plan->kind == KIND_PROJECT)
+    bool project = plan->kind == KIND_PROJECT;
+    if (st == TS_OK && project && range_scope(part, plan) != SCOPE_TENSOR)
+        st = plot_project(viz, state, part, plan, err);
+    if (st == TS_OK && !call->use_range)
+        st = range_update(viz, &state->range, part, plan, call->input->dt_s, err);
+    if (st == TS_OK && project && range_scope(part, plan) == SCOPE_TENSOR)
         st = plot_project(viz, state, part, plan, err);
     const view_color *back = plan->kind == KIND_WATERFALL && part->background.set
                                  ? &part->background
@@ -187,7 +180,7 @@ static ts_status draw_plane(ts_viz *viz, const part_call *call, const viz_plan *
 }
 
 static ts_status draw_montage(ts_viz *viz, const part_call *call, const viz_plan *plan,
-                              const native *n, const target *t, ts_error *err)
+                              const native_picture *n, const target *t, ts_error *err)
 {
     const view_part *part = call->part;
     int rows = (int)div_up(plan->src.tiles, (size_t)plan->cols);
@@ -280,8 +273,8 @@ static ts_status draw_ortho(ts_viz *viz, const part_call *call, const viz_plan *
 static ts_status draw_composed(ts_viz *viz, const part_call *call, const viz_plan *plan,
                                const target *t, ts_error *err)
 {
-    native n;
-    ts_status st = native_size(call->part, plan, &n, err);
+    native_picture n;
+    ts_status st = part_native(call->part, plan, &n, err);
     if (st == TS_OK)
         st = check_size(n.w, n.h, err);
     if (st != TS_OK)
@@ -514,7 +507,7 @@ ts_status part_draw(ts_viz *viz, const part_call *call, const target *t, ts_erro
 {
     viz_plan plan;
     int top, right, bottom;
-    overlay_size(&call->part->overlay, &top, &right, &bottom);
+    part_overlay_size(&call->part->overlay, &top, &right, &bottom);
     target picture = *t;
     picture.y += top;
     picture.rw -= right;

@@ -121,7 +121,7 @@ ts_status ts_view_fold(const json_t *object, json_t **out, ts_error *err)
 /* Keys whose value is text even where it looks like a number. */
 static bool is_text_key(const char *key)
 {
-    static const char *const keys[] = {"title", "tensor", "name", "text", "a", "b", NULL};
+    static const char *const keys[] = {"title", "tensor", "name", "a", "b", NULL};
     for (int i = 0; keys[i]; i++)
         if (strcmp(keys[i], key) == 0)
             return true;

@@ -81,6 +81,7 @@ typedef struct part_state {
     filter_state filter;
     ring_state ring;
     slot plane, mid, shrunk, reduced, picture, bins, series;
+    uint64_t serial; /* stands for the version of tensors that have none */
 } part_state;
 
 typedef struct pixel_ring pixel_ring;
@@ -90,6 +91,7 @@ struct ts_viz {
     ts_queue *queue; /* of the call in progress */
     bool fp64, cpu;
     uint32_t units;
+    uint64_t serial;
     part_state *parts[VIEW_MAX_PANELS + 2]; /* made when first drawn */
     slot canvas, canvas_b, scaled, packed, font, dummy, quality;
     axis_table fit[2]; /* of pictures scaled into a rectangle */
@@ -106,6 +108,7 @@ typedef struct viz_plan {
     uint32_t channels; /* of batches: tile k shows channel k % channels */
     int planes, cols;
     bool montage;
+    bool is_t;         /* the samples are t already, classes encoded */
     bool whole_ok;     /* `whole` lies in the same buffer as what is shown */
     uint64_t identity; /* hash of tensor and version; 0: never equal */
     int64_t dim[3];    /* of 3-D kinds: D, H, W */
@@ -129,6 +132,7 @@ typedef struct part_call {
     viz_range_record *shared; /* compare: another part's range in force */
     range_state *use_range;   /* compare: take this range instead of one's own */
     bool default_contain;     /* panels */
+    bool peek;                /* a look at the frame that was drawn: nothing moves on */
 } part_call;
 
 /* ---- viz_device.c ---- */
@@ -230,6 +234,9 @@ TS_CHECKED ts_status filter_apply(ts_viz *viz, part_state *state, const view_par
                                   viz_plan *plan, ts_error *err);
 
 /* ---- plot.c ---- */
+/** The arguments of a kernel that draws one plane into the target's rectangle. */
+void draw_rect_args(const part_state *state, const view_part *part, const viz_plan *plan,
+                    const target *t, viz_draw *d);
 TS_CHECKED ts_status plot_lines(ts_viz *viz, part_state *state, const view_part *part,
                                 const viz_plan *plan, const target *t, ts_error *err);
 TS_CHECKED ts_status plot_histogram(ts_viz *viz, part_state *state, const view_part *part,
@@ -245,6 +252,15 @@ TS_CHECKED ts_status volume_draw(ts_viz *viz, part_state *state, const view_part
                                  viz_plan *plan, const target *t, ts_error *err);
 
 /* ---- part.c ---- */
+/* A picture before `resize`; tiles of a montage are tile_w x tile_h each. */
+typedef struct native_picture {
+    double w, h;
+    int tile_w, tile_h;
+} native_picture;
+TS_CHECKED ts_status part_native(const view_part *part, const viz_plan *plan, native_picture *n,
+                                 ts_error *err);
+/** What the overlay adds at the top, right and bottom. */
+void part_overlay_size(const view_overlay *o, int *top, int *right, int *bottom);
 /** The size of a part's picture with its overlay, where nothing else fixes it. */
 TS_CHECKED ts_status part_size(const part_call *call, int *w, int *h, ts_error *err);
 /** Draw a part with its overlay into the target's rectangle. */

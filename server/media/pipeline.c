@@ -283,6 +283,20 @@ static json_t *ball_json(const ts_ball_state *s)
                      "confidence", s->avg_confidence);
 }
 
+/* The sinks of a pipeline that was never started. */
+static json_t *idle_sinks(const json_t *document)
+{
+    json_t *list = json_array(), *sink;
+    size_t i;
+    json_array_foreach(json_object_get(document, "sinks"), i, sink)
+    {
+        json_array_append_new(list,
+                              json_pack("{s:O, s:s, s:i}", "kind", json_object_get(sink, "kind"),
+                                        "state", "IDLE", "packets", 0));
+    }
+    return list;
+}
+
 json_t *ts_pipeline_json(ts_pipeline *p)
 {
     json_t *document = ts_pipeline_document(p);
@@ -309,8 +323,9 @@ json_t *ts_pipeline_json(ts_pipeline *p)
                                   "live", p->live));
     if (p->outputs)
         json_object_set_new(out, "sinks", ts_outputs_json(p->outputs));
-    else if (p->final_sinks)
-        json_object_set(out, "sinks", p->final_sinks);
+    else
+        json_object_set_new(out, "sinks",
+                            p->final_sinks ? json_incref(p->final_sinks) : idle_sinks(document));
     json_object_set_new(out, "ball", ball_json(&p->ball));
     json_object_set_new(out, "tracks_created", json_integer(p->tracks_created));
     json_object_set_new(out, "events", json_deep_copy(p->events));

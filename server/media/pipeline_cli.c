@@ -114,6 +114,12 @@ static ts_status replay_document(const arguments *a, json_t **out, ts_error *err
     return st;
 }
 
+/*
+ * Where the trackers' clock starts. Only differences count, but the recorded runs of the reference
+ * profile began here, and a crop that truncates to whole pixels shows the last bit of a difference.
+ */
+static const double REPLAY_CLOCK_S = 1000;
+
 static ts_status replay(const ts_script *script, json_t *document, int width, int height,
                         double fps, ts_error *err)
 {
@@ -127,7 +133,8 @@ static ts_status replay(const ts_script *script, json_t *document, int width, in
         size_t n = ts_script_get(script, f, has_roi ? &roi : NULL, detections, TS_DETECT_MAX);
         double dt = fmin(fmax(1 / fps, 0.001), 0.1);
         ts_pilot_result result;
-        st = ts_pilot_update(pilot, detections, n, true, (double)f / fps, dt, &result, err);
+        st = ts_pilot_update(pilot, detections, n, true, REPLAY_CLOCK_S + (double)f / fps, dt,
+                             &result, err);
         if (st != TS_OK)
             break;
         ts_buf_reset(&line);
@@ -200,6 +207,13 @@ static ts_status run_document(const arguments *a, json_t *document, bool *failed
     size_t index;
     ts_device *device = NULL;
     ts_pipeline *pipeline = NULL;
+    stopper stop = {0};
+    /* Before the device opens: its driver's threads must not take them. */
+    sigemptyset(&stop.signals);
+    sigaddset(&stop.signals, SIGINT);
+    sigaddset(&stop.signals, SIGTERM);
+    sigaddset(&stop.signals, SIGUSR1);
+    pthread_sigmask(SIG_BLOCK, &stop.signals, NULL);
     ts_status st = ts_device_select(a->device, &index, err);
     if (st == TS_OK)
         st = ts_device_open(index, &(ts_device_options){0}, &device, err);
@@ -207,12 +221,7 @@ static ts_status run_document(const arguments *a, json_t *document, bool *failed
         .device = device, .outputs_dir = a->out, .local_files = true, .event = print_state};
     if (st == TS_OK)
         st = ts_pipeline_create("run", document, &host, &pipeline, err);
-    stopper stop = {.pipeline = pipeline};
-    sigemptyset(&stop.signals);
-    sigaddset(&stop.signals, SIGINT);
-    sigaddset(&stop.signals, SIGTERM);
-    sigaddset(&stop.signals, SIGUSR1);
-    pthread_sigmask(SIG_BLOCK, &stop.signals, NULL);
+    stop.pipeline = pipeline;
     pthread_t thread;
     bool watching = st == TS_OK && pthread_create(&thread, NULL, stop_on_signal, &stop) == 0;
     if (st == TS_OK)

@@ -368,7 +368,7 @@ static ts_status check_sink(size_t i, const json_t *sink, bool local_files, ts_e
 {
     const char *kind = json_string_value(json_object_get(sink, "kind"));
     const json_t *url = json_object_get(sink, "url"), *file = json_object_get(sink, "path");
-    char path[48];
+    char path[48], below[64];
     snprintf(path, sizeof path, "sinks.%zu", i);
     int64_t bitrate = ts_pipeline_bitrate(json_object_get(sink, "bitrate"));
     if (bitrate < 50000 || bitrate > 200000000)
@@ -377,15 +377,18 @@ static ts_status check_sink(size_t i, const json_t *sink, bool local_files, ts_e
     bool network = !strcmp(kind, "rtmp") || !strcmp(kind, "rtmps") || !strcmp(kind, "rtsp");
     if (network && !json_is_string(url))
         return ts_fail(err, TS_E_OPTION, "%s.url: a sink of kind %s needs one", path, kind);
+    snprintf(below, sizeof below, "%s.url", path);
     if (network)
-        return check_url(path, json_string_value(url), false, err);
+        return check_url(below, json_string_value(url), false, err);
     if (!strcmp(kind, "file") && !json_is_string(file))
         return ts_fail(err, TS_E_OPTION, "%s.path: a file sink needs one", path);
-    ts_status st = check_local(path, file, local_files, err);
+    snprintf(below, sizeof below, "%s.path", path);
+    ts_status st = check_local(below, file, local_files, err);
     if (!strcmp(kind, "hls") && !json_is_string(json_object_get(sink, "dir")))
         return ts_fail(err, TS_E_OPTION, "%s.dir: an HLS sink needs one", path);
+    snprintf(below, sizeof below, "%s.dir", path);
     if (st == TS_OK)
-        st = check_local(path, json_object_get(sink, "dir"), local_files, err);
+        st = check_local(below, json_object_get(sink, "dir"), local_files, err);
     return st;
 }
 

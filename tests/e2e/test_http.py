@@ -538,3 +538,57 @@ def test_descriptors_return_after_a_flood(start_server):
         assert time.monotonic() < deadline, (before, fds())
         time.sleep(0.1)
     assert server.get("/livez").status_code == 200
+
+
+def test_metrics_text_is_well_formed(edge):
+    edge.get("/livez")
+    text = edge.get("/metrics").text
+    line = re.compile(r'^[a-z_]+(\{[a-z_]+="[^"\n]*"(,[a-z_]+="[^"\n]*")*\})? [0-9.e+-]+$')
+    for row in text.splitlines():
+        assert row.startswith(("# HELP ", "# TYPE ")) or line.match(row), row
+    assert re.search(r'tensorscope_http_requests_total\{code="200",route="/livez"\} \d+', text)
+    assert re.search(r'tensorscope_limit\{option="max_body"\} 67108864', text)
+    assert int(re.search(r"^process_open_fds (\d+)", text, re.M)[1]) > 5
+    assert float(re.search(r"^process_resident_memory_bytes ([\d.e+]+)", text, re.M)[1]) > 1 << 20
+
+
+def test_histograms_add_up(edge):
+    text = edge.get("/metrics").text
+    buckets = re.findall(r'tensorscope_http_request_seconds_bucket\{route="/livez",le="([^"]+)"\} (\d+)', text)
+    counts = [int(n) for _, n in buckets]
+    assert buckets[-1][0] == "+Inf" and counts == sorted(counts)
+    assert counts[-1] == int(re.search(r'http_request_seconds_count\{route="/livez"\} (\d+)', text)[1])
+
+
+def test_the_service_manager_is_told(start_server, tmp_path):
+    path = tmp_path / "notify"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(path))
+        manager.settimeout(10)
+        server = start_server(device="none", env={"NOTIFY_SOCKET": str(path), "WATCHDOG_USEC": "200000"})
+        assert manager.recv(100) == b"READY=1"
+        assert manager.recv(100) == b"WATCHDOG=1" and manager.recv(100) == b"WATCHDOG=1"
+        server.stop()
+        left = []
+        manager.setblocking(False)
+        try:
+            while True:
+                left.append(manager.recv(100))
+        except BlockingIOError:
+            pass
+        assert left[-1] == b"STOPPING=1"
+
+
+def test_log_levels_change_on_sighup_and_other_keys_are_named(start_server, tmp_path):
+    config = tmp_path / "c.json"
+    config.write_text('{"log_level": "warn"}')
+    server = start_server("--config", config, device="none")
+    config.write_text('{"log_level": "debug", "max_body": "1M"}')
+    server.process.send_signal(signal.SIGHUP)
+    deadline = time.monotonic() + 5
+    while not any("path=/livez" in line for line in server.log):
+        assert time.monotonic() < deadline, server.log
+        server.get("/livez")
+        time.sleep(0.05)
+    assert any("max_body" in line and "restart" in line for line in server.log)
+    assert server.get("/v1/config").json()["max_body"] == 64 << 20

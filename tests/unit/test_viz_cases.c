@@ -255,16 +255,3 @@ int main(void)
     json_decref(manifest);
     return failed;
 }
-#include "cl/tensor/stats.h"
-__attribute__((weak)) ts_status ts_tensor_stats(ts_queue *queue, const ts_tensor *tensor, int bins,
-                                                json_t **out, ts_error *err);
-ts_status ts_tensor_stats(ts_queue *queue, const ts_tensor *tensor, int bins, json_t **out,
-                          ts_error *err)
-{
-    (void)queue;
-    (void)tensor;
-    (void)bins;
-    *out = json_object();
-    (void)err;
-    return TS_OK;
-}
