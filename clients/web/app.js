@@ -66,12 +66,12 @@ function drawServer() {
   }
   const d = s?.devices?.[0];
   if (!d) return devcard.replaceChildren();
-  const used = d.memory_used_bytes ?? d.memory?.used ?? 0, limit = d.memory_limit_bytes ?? d.memory?.limit ?? 0, gib = (v) => (v / 2 ** 30).toFixed(1);
+  const used = d.memory?.used_bytes ?? 0, limit = d.memory?.limit_bytes ?? d.memory?.limit ?? 0, gib = (v) => (v / 2 ** 30).toFixed(1);
   devcard.setAttribute('aria-label', `${d.name}, memory ${gib(used)} of ${gib(limit)} GiB`);
   devcard.title = d.name;
   const part = (c, v) => h('i', { vars: { '--c': `var(${c})`, '--v': Math.max(v, 0.001) } });
   const busy = d.utilization ?? d.busy;
-  devcard.replaceChildren(h('div.row', {}, h('span', { text: d.name }), busy !== undefined && h('span.dim', { text: `${Math.round(busy <= 1 ? busy * 100 : busy)} %` })), h('div.stackbar', { 'aria-hidden': true }, part('--st-upload', used), part('--hover', Math.max(0, limit - used))), h('div.row', {}, h('span.dim', { text: `${gib(used)} of ${gib(limit)} GiB` })));
+  devcard.replaceChildren(h('div.row', {}, h('span', { text: d.name }), h('span.dim', { text: busy === undefined ? '' : `${Math.round(busy * (busy <= 1 ? 100 : 1))} %` })), h('div.stackbar', { 'aria-hidden': true }, part('--st-upload', used), part('--hover', Math.max(0, limit - used))), h('div.row', {}, h('span.dim', { text: `${gib(used)} of ${gib(limit)} GiB` })));
 }
 
 /* ---- what pages get ---- */

@@ -147,13 +147,14 @@ export class TsTile extends HTMLElement {
     if (scalar) {
       const leg = h('canvas', { width: 128, height: 1, 'aria-hidden': true });
       this.actions.strip?.(leg, map);
-      this.l2.replaceChildren(h('span', { text: g3(range[0]) }), leg, h('span', { text: g3(range[1]) }), what && h('span.opt.txt', { text: what }));
-    } else this.l2.replaceChildren(h('span.txt', { text: what || this.stream.fact || Object.keys(this.stream.source || {})[0] || '' }), h('span.grow'), total !== undefined && h('span.opt', { text: `${total.toFixed(1)} ms` }));
+      this.l2.replaceChildren(h('span', { text: g3(range[0]) }), leg, h('span', { text: g3(range[1]) }), ...(what ? [h('span.opt.txt', { text: what })] : []));
+    } else this.l2.replaceChildren(h('span.txt', { text: what || this.stream.fact || Object.keys(this.stream.source || {})[0] || '' }), h('span.grow'), ...(total !== undefined ? [h('span.opt', { text: `${total.toFixed(1)} ms` })] : []));
   }
 
   veil(words) {
     if (words === (this.veiled || '')) return;
     this.veiled = words;
+    this.wait.hidden = Boolean(words || this.header);
     this.pic.querySelector('.offline')?.remove();
     if (!words) return;
     this.pic.append(h('div.offline', {}, h('b', { text: 'Source lost' }), h('span.opt', { text: words }), h('button.btn', { type: 'button', onclick: () => this.actions.onTool('retry', this) }, 'Retry now')));

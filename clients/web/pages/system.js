@@ -35,16 +35,16 @@ export default {
 
     function drawDevices(list) {
       for (const d of list) {
-        const key = `${d.index ?? ''}${d.name}`, m = d.memory || d, used = num(d.memory_used_bytes) ?? m.used ?? 0, limit = num(d.memory_limit_bytes) ?? m.limit ?? 0, u = num(d.utilization), busy = u === undefined ? undefined : Math.round(u <= 1 ? u * 100 : u);
+        const key = `${d.index ?? ''}${d.name}`, m = d.memory || {}, used = m.used_bytes ?? 0, limit = m.limit_bytes ?? m.limit ?? 0, u = num(d.utilization), busy = u === undefined ? undefined : Math.round(u <= 1 ? u * 100 : u);
         let x = deviceCards.get(key);
         if (!x) {
-          x = { c: chart({ label: `Busy share of ${d.name}`, height: 72, max: 100, unit: '%' }), busy: h('span.chip'), mem: h('span'), bar: h('div'), legend: h('div.legend'), y: [] };
+          x = { c: chart({ label: `Busy share of ${d.name}`, height: 72, max: 100, unit: '%', x: () => '' }), busy: h('span.chip'), mem: h('span'), bar: h('div'), legend: h('div.legend'), y: [] };
           deviceCards.set(key, x);
           devices.append(h(`article.card.${list.length > 1 ? 'c6' : 'c12'}`, {}, h('header', {}, h('h2', { text: d.name }), h('span.dim.hide-s', { text: [d.driver || d.driver_version, d.platform].filter(Boolean).join(', ') }), h('span.grow'), x.busy), h('div.body', {}, x.c, h('div.memrow', {}, h('span', { text: 'Memory' }), x.mem), x.bar, x.legend)));
         }
         if (busy !== undefined) { x.y.push([Date.now() / 1000, busy]); x.y.splice(0, x.y.length - 900); x.busy.replaceChildren(h('b', { text: `${busy} %` }), 'busy'); x.c.set([{ name: 'busy', color: '--st-render', x: x.y.map((q) => q[0]), y: x.y.map((q) => q[1]) }]); }
         x.c.hidden = busy === undefined;
-        const by = d.memory_by_owner || d.memory?.by_owner || d.device_bytes || { tensors: used }, parts = OWNERS.filter(([k]) => by[k]);
+        const by = m.by_owner || d.device_bytes || { tensors: used }, parts = OWNERS.filter(([k]) => by[k]);
         x.mem.replaceChildren(h('b', { text: bytes(used) }), ` of ${bytes(limit)}`);
         x.bar.replaceChildren(h('div.stackbar.bigbar', { role: 'img', 'aria-label': `${bytes(used)} of ${bytes(limit)}` }, parts.map(([k, c]) => h('i', { title: k, vars: { '--c': `var(${c})`, '--v': by[k] } })), h('i', { vars: { '--c': 'var(--hover)', '--v': Math.max(1, limit - used) } })));
         x.legend.replaceChildren(...parts.map(([k, c]) => h('span', {}, h('i', { vars: { '--c': `var(${c})` } }), `${k} `, h('b', { text: bytes(by[k]) }))));
@@ -64,7 +64,7 @@ export default {
     /* Figures from the streams' metrics, for a server that sends none. */
     function sample(s, metrics) {
       const sum = (f) => metrics.reduce((a, m) => a + (f(m) || 0), 0), drops = (m) => Object.values(m.frames_dropped || {}).reduce((a, v) => a + v, 0);
-      const q = { t: Date.now() / 1000, sent: sum((m) => m.frames_sent), out: sum((m) => m.bytes_out), viewers: s.viewers?.length ?? sum((m) => m.subscribers), host_memory_bytes: s.host_memory_bytes ?? s.memory?.rss_bytes, put_to_frame_ms_p99: Math.max(0, ...metrics.map((m) => m.frame_time_ms?.total?.p99 || 0)), dropped: sum(drops), produced: sum((m) => m.frames_produced) }, last = kept.at(-1);
+      const q = { t: Date.now() / 1000, sent: sum((m) => m.frames_sent), out: sum((m) => m.bytes_out), viewers: s.viewers?.length ?? num(s.viewers) ?? sum((m) => m.subscribers), host_memory_bytes: s.host_memory_bytes ?? s.memory?.rss_bytes, put_to_frame_ms_p99: Math.max(0, ...metrics.map((m) => m.frame_time_ms?.total?.p99 || 0)), dropped: sum(drops), produced: sum((m) => m.frames_produced) }, last = kept.at(-1);
       if (last && q.t > last.t) {
         q.frames_sent_per_s = Math.max(0, (q.sent - last.sent) / (q.t - last.t));
         q.bytes_out_per_s = Math.max(0, (q.out - last.out) / (q.t - last.t));
@@ -86,10 +86,10 @@ export default {
       events.replaceChildren(...(list.length ? list.map(eventLine) : [h('li.dim', { text: 'Nothing has happened since this page was opened.' })]));
     }
     function drawLimits(s) {
-      const use = s.limits_in_use || s.use || {}, size = (k, v) => (/bytes|body|message/.test(k) ? bytes(v) : group(v));
+      const use = { max_tensors: s.counts?.tensors, max_streams: state.streams.length, max_connections: s.connections?.http, max_websockets: s.connections?.websockets, ...s.limits_in_use }, size = (k, v) => (/bytes|body|message/.test(k) ? bytes(v) : group(v));
       limits.replaceChildren(...Object.entries(s.limits || {}).filter(([, v]) => typeof v === 'number' || typeof v === 'object').map(([k, v]) => {
         const max = typeof v === 'object' ? v?.limit ?? v?.max : v, used = typeof v === 'object' ? v?.used ?? v?.in_use : use[k], f = used !== undefined && max ? used / max : 0;
-        return typeof max !== 'number' ? '' : h('tr', {}, h('td', { text: k.replace(/^max_/, '').replace(/_/g, ' ') }), h('td.bar', {}, used !== undefined && h('div.stackbar', {}, h('i', { vars: { '--c': f > 0.9 ? 'var(--warn)' : 'var(--fg-3)', '--v': f } }), h('i', { vars: { '--c': 'transparent', '--v': Math.max(0, 1 - f) } }))), h('td.r', {}, used !== undefined && size(k, used), h('span.dim', { text: `${used !== undefined ? ' of ' : ''}${size(k, max)}` })));
+        return typeof max !== 'number' || !max ? '' : h('tr', {}, h('td', { text: k.replace(/^max_/, '').replace(/_/g, ' ') }), h('td.bar', {}, used !== undefined && h('div.stackbar', {}, h('i', { vars: { '--c': f > 0.9 ? 'var(--warn)' : 'var(--fg-3)', '--v': f } }), h('i', { vars: { '--c': 'transparent', '--v': Math.max(0, 1 - f) } }))), h('td.r', {}, used !== undefined && size(k, used), h('span.dim', { text: `${used !== undefined ? ' of ' : ''}${size(k, max)}` })));
       }));
     }
     function drawViewers(list) {
@@ -106,7 +106,8 @@ export default {
     async function load() {
       const token = shell.token;
       try {
-        const s = await api.get(`v1/server?window=${span}`).catch((e) => (e.status === 400 ? api.get('v1/server') : Promise.reject(e)));
+        const s = await api.get(`v1/server${state.server?.samples ? `?window=${span}` : ''}`);
+        pick.hidden = !s.samples;
         last = (await Promise.all(state.streams.filter((x) => !x.ended).slice(0, 24).map((x) => api.get(`v1/streams/${x.name}/metrics`).then((m) => [x.name, m], () => null)))).filter(Boolean);
         if (!shell.alive(token)) return;
         chip.textContent = `tensorscope ${s.version || ''}${s.uptime_s !== undefined ? `, up ${up(s.uptime_s)}` : ''}`;

@@ -57,15 +57,15 @@ export default {
     const box = (t) => { const i = h('input', { type: 'checkbox', 'aria-label': `Select ${t.name}`, checked: tab.chosen.has(t.name), onchange: () => tab.toggleKey(t.name) }); return i; };
     const range = (t) => { const s = stats.get(t.name); return s && s.version === t.version ? `${g3(s.min)} … ${g3(s.max)}` : ''; };
     const fold = (r) => h('button', { type: 'button', 'aria-expanded': String(r.open), onclick: () => { if (closed.has(r.name)) closed.delete(r.name); else closed.add(r.name); show(); } }, `${r.open ? '▾' : '▸'} ${r.name}. (${r.n})`);
-    const narrow = matchMedia('(max-width: 1023px)').matches;
+    const narrow = matchMedia('(max-width: 1023px)').matches, phone = matchMedia('(max-width: 639px)').matches;
     const columns = [
       { key: 'sel', label: '', width: '20px', cell: (r) => (r.group ? '' : box(r)) },
       { key: 'pic', label: '', width: '48px', cell: (r) => (r.group ? '' : pics.of(r)) },
-      { key: 'name', label: 'Name', width: 'minmax(140px, 3fr)', sort: (r) => r.name, cell: (r) => (r.group ? fold(r) : h('span', { title: r.name, text: r.name })) },
+      { key: 'name', label: 'Name', width: phone ? 'minmax(90px, 2fr)' : 'minmax(140px, 3fr)', sort: (r) => r.name, cell: (r) => (r.group ? fold(r) : h('span', { title: r.name, text: r.name })) },
       !narrow && { key: 'run', label: 'Run', width: 'minmax(50px, 1fr)', sort: (r) => r.run || '', cell: (r) => r.run || '' },
-      { key: 'dtype', label: 'Type', width: '44px', sort: (r) => r.dtype || '', cell: (r) => r.dtype || '' },
-      { key: 'shape', label: 'Shape', width: 'minmax(70px, 1.4fr)', sort: (r) => r.nbytes, cell: (r) => (r.shape ? r.shape.join(' × ') || 'scalar' : '') },
-      { key: 'bytes', label: 'Size', width: '72px', num: true, sort: (r) => r.nbytes, cell: (r) => bytes(r.nbytes) },
+      !phone && { key: 'dtype', label: 'Type', width: '44px', sort: (r) => r.dtype || '', cell: (r) => r.dtype || '' },
+      { key: 'shape', label: 'Shape', width: 'minmax(64px, 1.4fr)', sort: (r) => r.nbytes, cell: (r) => (r.shape ? r.shape.join(' × ') || 'scalar' : '') },
+      !phone && { key: 'bytes', label: 'Size', width: '72px', num: true, sort: (r) => r.nbytes, cell: (r) => bytes(r.nbytes) },
       !narrow && { key: 'step', label: 'Step', width: '72px', num: true, sort: (r) => r.step ?? -1, cell: (r) => (r.step !== undefined && r.step !== null ? group(r.step) : '') },
       !narrow && { key: 'age', label: 'Changed', width: '92px', num: true, sort: (r) => -(r.t ?? 0), cell: (r) => (r.t ? when(r.t) : '') },
       !narrow && { key: 'range', label: 'Min … max', width: '132px', num: true, cell: (r) => (r.group ? '' : range(r)) },
