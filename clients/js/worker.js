@@ -60,11 +60,11 @@ function decode(header, payload) {
 async function drawOn(show, bitmap, last) {
   const copy = last ? bitmap : await createImageBitmap(bitmap);
   show.context ||= show.canvas.getContext(show.options.delta ? '2d' : 'bitmaprenderer');
-  if (!show.options.delta) return show.context.transferFromImageBitmap(copy);
   if (show.canvas.width !== copy.width || show.canvas.height !== copy.height) {
     show.canvas.width = copy.width;
     show.canvas.height = copy.height;
   }
+  if (!show.options.delta) return show.context.transferFromImageBitmap(copy);
   show.context.drawImage(copy, 0, 0);
   copy.close();
 }

@@ -1,7 +1,7 @@
 /** The shell: navigation, top bar, routes, keys. Pages are modules with {title, mount(shell), unmount()}. */
 import live from './pages/live.js';
 import { $, btn, h, icon } from './lib/h.js';
-import { api, link, loadServer, on, setting, setToken, start, state, undoDelete } from './lib/store.js';
+import { api, link, loadServer, may, on, setting, setToken, start, state, undoDelete } from './lib/store.js';
 
 const NAV = [
   ['Watch', ['live', 'Live', 'live'], ['tensor', 'Tensors', 'tensors'], ['compare', 'Compare', 'compare'], ['gaze', 'Gaze and camera', 'gaze']],
@@ -207,6 +207,9 @@ drawConn();
 on('link', drawConn);
 on('rtt', drawConn);
 on('server', drawServer);
+/* Controls that this caller may not use disappear as soon as that is known. */
+let scopes = 'write';
+on('server', () => { const now = may('write') ? 'write' : 'read'; if (now !== scopes) { scopes = now; announced = ''; route(); } });
 on('streams', drawServer);
 on('event', () => bell.classList.toggle('unread', state.unread > 0));
 on('failed', ({ what, error }) => shell.fail(what)(error));

@@ -19,7 +19,7 @@ def gray(server, name="demo.gray", h=48, w=64):
 
 def test_the_first_frame_is_there_at_once_and_exact(wall, page):
     a = gray(wall)
-    page.go("#/live")  # warms the browser, not its cache
+    page.go("#/live", "document.querySelector('ts-tile')?.header")  # the server has its kernels now
     page.cdp("Network.setCacheDisabled", cacheDisabled=True)
     page.open("about:blank")
     page.cdp("Page.addScriptToEvaluateOnNewDocument", source="""

@@ -159,6 +159,8 @@ class Browser:
             m = json.loads(entry["message"])["message"]
             if m["method"] == "Network.requestWillBeSent":
                 urls.append(m["params"]["request"]["url"])
+            elif m["method"] == "Network.webSocketCreated":
+                urls.append(m["params"]["url"])
         return urls
 
     def shot(self, path):
