@@ -176,8 +176,12 @@ export class Session {
   subscribe(stream, options = {}) {
     const sub = this.subs.get(stream);
     if (sub && JSON.stringify(sub.options) === JSON.stringify(options)) return;
-    if (sub) sub.options = options;
-    else this.subs.set(stream, { options, view: null, paused: false, point: null });
+    if (sub) {
+      sub.options = options;
+      this.socket.send({ type: 'output', stream, scope: 'me', output: options });
+      return;
+    }
+    this.subs.set(stream, { options, view: null, paused: false, point: null });
     this.socket.send({ type: 'subscribe', stream, ...options });
   }
 

@@ -38,7 +38,7 @@ export function colormapControl(f, set, context) {
     });
     grid.replaceChildren(...buttons);
     show(value);
-  }).catch(() => grid.replaceChildren(h('p.dim', { text: 'The list of colormaps did not come.' })));
+  }).catch(() => grid.replaceChildren(h('p.dim.wide_', { text: 'The list of colormaps did not come.' })));
   grid.addEventListener('keydown', (e) => {
     const d = { ArrowRight: 1, ArrowLeft: -1, ArrowDown: 4, ArrowUp: -4 }[e.key], i = buttons.indexOf(document.activeElement);
     if (!d || i < 0) return;

@@ -146,7 +146,8 @@ export class TsTimeline extends HTMLElement {
     if (!fps || !this.items.length) return;
     this.setPaused(true);
     const i = this.indexAt();
-    link.send(this.stream, { type: 'play', from: this.items[i >= this.items.length - 1 ? 0 : i].step, to: this.items.at(-1).step, fps, loop: false });
+    const at = (k) => this.items[k].seq ?? this.items[k].step;
+    link.send(this.stream, { type: 'play', from: at(i >= this.items.length - 1 ? 0 : i), to: at(this.items.length - 1), fps, loop: false });
     this.at = null;
   }
 

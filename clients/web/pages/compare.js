@@ -8,7 +8,7 @@ const pack = (o) => btoa(String.fromCharCode(...new TextEncoder().encode(JSON.st
 const unpack = (t) => JSON.parse(new TextDecoder().decode(Uint8Array.from(atob(t.replace(/-/g, '+').replace(/_/g, '/')), (c) => c.charCodeAt(0))));
 
 function readLayout(query) {
-  const start = { v: 1, p: [], mode: 'side', at: 0.5, by: 'step', shared: true };
+  const start = { v: 1, p: [], mode: 'side', at: 0.5, by: 'latest', shared: true };
   try { const l = unpack(query.get('l') || ''); if (l.v === 1 && Array.isArray(l.p)) return { ...start, ...l, p: l.p.filter((p) => typeof p.s === 'string').slice(0, 24) }; } catch { /* none, or not ours */ }
   return start;
 }
@@ -116,7 +116,13 @@ export default {
     pairBox.addEventListener('pointermove', (e) => { if (!e.buttons || layout.mode !== 'wipe') return; const r = pairBox.firstChild.getBoundingClientRect(); layout.at = Math.max(0, Math.min(1, (e.clientX - r.left) / r.width)); slider.value = layout.at; overlay(); keep(); });
     function figuresOf(m) { figures.replaceChildren(...[['MSE', m.mse], ['PSNR', m.psnr_db ?? m.psnr, 'dB'], ['max |Δ|', m.max_abs], ['SSIM', m.ssim]].filter(([, v]) => v !== undefined && v !== null).map(([k, v, u]) => h('span', {}, `${k} `, h('b', { text: g3(v) }), u ? ` ${u}` : ''))); }
 
-    function synchronise() { for (const p of layout.p) link.send(p.s, { type: 'output', output: { sync: layout.by === 'latest' ? null : { group: 'compare', by: layout.by } } }); }
+    let synced = layout.by !== 'latest';
+    /* The group is a key of the streams themselves: it is written only when somebody asks for it here, and taken back. */
+    function synchronise() {
+      if (!may('write') || (layout.by === 'latest' && !synced)) return;
+      synced = layout.by !== 'latest';
+      for (const p of layout.p) link.send(p.s, { type: 'output', scope: 'all', output: { sync: synced ? { group: 'compare', by: layout.by } : null } });
+    }
     async function ranges() {
       if (!layout.shared || layout.p.length < 2) return;
       const all = await Promise.all(layout.p.map((p) => (streamOf(p.s)?.source?.tensor ? api.get(`v1/tensors/${streamOf(p.s).source.tensor}/stats?bins=1`).catch(() => null) : null)));
@@ -146,7 +152,8 @@ export default {
     this.unmount = () => {
       clearTimeout(timer);
       if (layout.shared) freeRanges();
-      if (layout.by !== 'latest') for (const p of layout.p) link.send(p.s, { type: 'output', output: { sync: null } });
+      layout.by = 'latest';
+      synchronise();
       closePair();
       for (const b of open.values()) b.close_();
       for (const f of off) f();

@@ -60,10 +60,10 @@ export default {
       runs.replaceChildren(all.length > 1 ? segmented('Run', [['', 'All'], ...all.map((r) => [r, r])], run, (v) => { run = v; show(); }) : '');
     }
     const modes = { latest: 'latest', step: 'by step', time: 'by time' };
-    sync.append(segmented('Synchronise', Object.entries(modes), setting('sync') || 'latest', setSync));
+    if (may('write')) sync.append(segmented('Synchronise', Object.entries(modes), setting('sync') || 'latest', setSync));
     async function setSync(by) {
       setting('sync', by);
-      for (const s of state.streams) link.send(s.name, { type: 'output', output: { sync: by === 'latest' ? null : { group: 'wall', by } } });
+      for (const s of state.streams) if (!s.ended) link.send(s.name, { type: 'output', scope: 'all', output: { sync: by === 'latest' ? null : { group: 'wall', by } } });
     }
 
     function matches(s) {

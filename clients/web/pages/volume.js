@@ -14,11 +14,11 @@ export function mountVolume(focus) {
   const hud = h('div.hud.modes', {}, modes), low = h('div.hud.transfer', {}, curve, iso);
   picture.append(hud, gizmo, low);
 
-  /* Orbit goes out as camera messages, the newest per animation frame; the last one becomes part of the view. */
+  /* Orbit goes out with the newest camera per animation frame; the last one becomes part of the settings. */
   function turn(da, de, dz = 1) {
     camera = { ...camera, azimuth: ((camera.azimuth + da + 540) % 360) - 180, elevation: Math.max(-89, Math.min(89, camera.elevation + de)), scale: Math.max(0.05, Math.min(20, (camera.scale ?? 1) * dz)) };
     draw();
-    if (!raf) raf = requestAnimationFrame(() => { raf = 0; link.send(name, { type: 'camera', azimuth: camera.azimuth, elevation: camera.elevation, scale: camera.scale }); });
+    if (!raf) raf = requestAnimationFrame(() => { raf = 0; link.send(name, { type: 'view', scope: 'me', view: { camera: { azimuth: camera.azimuth, elevation: camera.elevation, scale: camera.scale } } }); });
     clearTimeout(settle);
     settle = setTimeout(() => model.apply({ camera: { azimuth: Math.round(camera.azimuth * 10) / 10, elevation: Math.round(camera.elevation * 10) / 10, scale: Math.round((camera.scale ?? 1) * 1000) / 1000 } }), 120);
   }
