@@ -14,7 +14,7 @@ export function h(tag, props, ...kids) {
     else if (k === 'vars') for (const q in v) e.style.setProperty(q, v[q]);
     else if (k === 'text') e.textContent = v;
     else if (k === 'value' || k === 'checked' || k === 'disabled') e[k] = v;
-    else e.setAttribute(k, v === true ? '' : v);
+    else e.setAttribute(k, v === true && !k.startsWith('aria') ? '' : v);
   }
   for (const k of kids.flat(9)) if (k !== null && k !== undefined && k !== false) e.append(k);
   return e;
