@@ -207,18 +207,12 @@ static void config_swap_locked(ts_stream *s, config *c)
 json_t *stream_json_locked(const ts_stream *s)
 {
     char path[TS_NAME_MAX + 64];
-    size_t subscribers = 0;
-    for (const unit *u = s->units; u; u = u->next)
-        for (const variant *v = u->variants; v; v = v->next)
-            subscribers += v->n_watches;
-    if (s->history_watch && subscribers)
-        subscribers--;
     json_t *o = json_pack("{s:s,s:O,s:O,s:O}", "name", s->name, "source", s->source_json, "view",
                           s->view_json, "output", s->output_json);
     json_object_update(o, s->extra_json);
     json_object_set_new(o, "config_rev", json_integer((json_int_t)s->config_rev));
     json_object_set_new(o, "version", json_integer((json_int_t)s->version));
-    json_object_set_new(o, "subscribers", json_integer((json_int_t)subscribers));
+    json_object_set_new(o, "subscribers", json_integer((json_int_t)stream_viewers(s)));
     snprintf(path, sizeof path, "/v1/streams/%s/ws", s->name);
     json_object_set_new(o, "ws", json_string(path));
     snprintf(path, sizeof path, "/#/stream/%s", s->name);

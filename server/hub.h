@@ -120,7 +120,8 @@ const void *ts_watch_variant(const ts_watch *watch);
 void ts_watch_describe(ts_watch *watch, int *quality, double *scale, bool *lossless);
 /** The next frame of a delta variant shall be complete. */
 void ts_watch_need_key(ts_watch *watch);
-void ts_watch_set_max_fps(ts_watch *watch, double max_fps);
+/** What stands behind a watch: the highest rate it can use (0: the stream's), how many viewers. */
+void ts_watch_set_load(ts_watch *watch, double max_fps, size_t viewers);
 
 /** A picture of now, rendered if need be. Errors: TS_E_SLOW after `timeout_us`. */
 TS_CHECKED ts_status ts_stream_grab(ts_stream *stream, const ts_want *want, int64_t timeout_us,

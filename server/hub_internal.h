@@ -49,6 +49,7 @@ struct ts_watch {
     variant *variant;
     ts_sink *sink;
     double max_fps;
+    size_t viewers;
 };
 
 /* One encoding of a unit's pixels. */
@@ -184,6 +185,7 @@ void stream_remove_idle_locked(ts_stream *stream, int64_t now_us);
 /** The highest max_fps that a watcher asks for, at most the output's; 0: nobody watches. */
 double stream_wanted_fps(const ts_stream *stream);
 bool unit_watched(const unit *u);
+size_t stream_viewers(const ts_stream *stream);
 /** A unit could take another picture: none of its variants has two under way. */
 bool unit_ready(const unit *u);
 void variant_publish_locked(variant *v, ts_frame *frame);

@@ -24,6 +24,7 @@ typedef struct pass {
     int64_t start_us, offered_us;
     bool fresh, reset; /* fresh: the state was not rendered before */
     bool had_offer;
+    uint64_t produced; /* by the stream, when the pass began */
     double fps;
     unit *units[MAX_PASS_UNITS];
     bool joined[MAX_PASS_UNITS]; /* has a watcher that needs this state whatever was rendered */
@@ -122,18 +123,35 @@ static void begin_locked(ts_stream *s, int64_t now, pass *p)
             if (needs_compose(u, p) && !p->view)
                 p->view = json_deep_copy(s->view_json);
         }
-    if (p->fresh) {
-        double fps = stream_wanted_fps(s);
-        int64_t paced = s->box.last_start_us + (int64_t)(1e6 / fps);
-        bool in_rhythm = s->box.started && now - paced < KEEP_RHYTHM_US && now >= paced;
-        p->had_offer = s->box.pending;
-        if (p->had_offer)
-            ts_stagetimes_add(&s->times, TS_STAGE_WAIT, now - s->box.offered_us);
-        ts_mailbox_start(&s->box, in_rhythm ? paced : now);
-        pthread_cond_broadcast(&s->hub->pushed);
-    }
+    p->had_offer = p->fresh && s->box.pending;
+    p->produced = s->counters.produced;
     s->rendered_generation = p->generation;
     s->rendering = true;
+}
+
+/*
+ * The snapshot is taken: the slot is free again, and a producer that waits for its turn may go on.
+ * (Not before: it would replace the frame that is about to be taken.)
+ */
+static void started_locked(pass *p)
+{
+    ts_stream *s = p->stream;
+    int64_t now = p->start_us;
+    double fps = stream_wanted_fps(s);
+    int64_t paced = s->box.last_start_us + (int64_t)(1e6 / (fps > 0 ? fps : 1));
+    bool in_rhythm = s->box.started && now - paced < KEEP_RHYTHM_US && now >= paced;
+    bool more = s->counters.produced != p->produced;
+    if (!p->fresh)
+        return;
+    if (p->had_offer)
+        ts_stagetimes_add(&s->times, TS_STAGE_WAIT, now - p->offered_us);
+    ts_mailbox_start(&s->box, in_rhythm ? paced : now);
+    if (more && p->had_offer) {
+        /* what came meanwhile did not replace anything: it is the next one */
+        s->counters.dropped[DROP_SUPERSEDED]--;
+    }
+    s->box.pending = more;
+    pthread_cond_broadcast(&s->hub->pushed);
 }
 
 static void end_locked(pass *p)
@@ -350,6 +368,9 @@ static void run_pass(pass *p, ts_queue *queue)
     ts_stream *s = p->stream;
     size_t n_render = 0;
     take_snapshot(p, queue);
+    pthread_mutex_lock(&s->hub->hub_lock);
+    started_locked(p);
+    pthread_mutex_unlock(&s->hub->hub_lock);
     for (size_t i = 0; i < p->n; i++) {
         p->skipped[i] = is_repeat(p, i);
         n_render += !p->skipped[i];

@@ -29,7 +29,6 @@ static json_t *build_locked(ts_stream *s, int64_t now)
 {
     const stream_counters *c = &s->counters;
     json_t *o = json_object(), *dropped = json_object(), *variants = json_array();
-    size_t subscribers = 0;
     add_integer(o, "frames_produced", c->produced);
     add_integer(o, "frames_rendered", c->rendered);
     add_integer(o, "frames_encoded", c->encoded);
@@ -49,15 +48,12 @@ static json_t *build_locked(ts_stream *s, int64_t now)
         for (const variant *v = u->variants; v; v = v->next) {
             if (!v->n_watches)
                 continue;
-            subscribers += v->n_watches;
             json_array_append_new(
                 variants, json_pack("{s:s,s:i,s:f,s:b,s:I}", "codec", ts_codec_name(v->codec),
                                     "quality", v->quality, "scale", u->scale, "own_view",
                                     u->patch != NULL, "watchers", (json_int_t)v->n_watches));
         }
-    if (s->history_watch && subscribers)
-        subscribers--;
-    add_integer(o, "subscribers", subscribers);
+    add_integer(o, "subscribers", stream_viewers(s));
     json_object_set_new(o, "variants", variants);
     add_integer(o, "bytes_h2d", c->bytes_h2d);
     add_integer(o, "bytes_d2h", c->bytes_d2h);

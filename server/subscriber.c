@@ -59,11 +59,13 @@ static void group_free(group *g)
     free(g);
 }
 
-static void group_update_fps(group *g)
+static void group_update_load(group *g)
 {
     double fps = 0;
+    size_t n = 0;
     for (const subscriber *m = g->members; m; m = m->next_member) {
         double f = m->wish.max_fps;
+        n++;
         if (m->wish.adaptive && f > 0)
             f *= ts_ladder[m->ladder.level].fps_fraction;
         if (f <= 0)
@@ -71,7 +73,7 @@ static void group_update_fps(group *g)
         else if (f > fps)
             fps = f;
     }
-    ts_watch_set_max_fps(g->watch, isinf(fps) ? 0 : fps);
+    ts_watch_set_load(g->watch, isinf(fps) ? 0 : fps, n);
 }
 
 static void group_take_frame(group *g)
@@ -218,7 +220,7 @@ static void group_leave(subscriber *sub)
     *at = sub->next_member;
     sub->group = NULL;
     if (g->members)
-        group_update_fps(g);
+        group_update_load(g);
     else
         group_free(g);
 }
@@ -256,7 +258,7 @@ ts_status subscriber_rewatch(subscriber *sub, ts_error *err)
         sub->has_last = false; /* the same state in another form is news */
         sub->pending = g->frame != NULL;
     }
-    group_update_fps(g);
+    group_update_load(g);
     subscriber_pump(sub);
     return TS_OK;
 }
@@ -535,6 +537,8 @@ void subscriber_send_metrics(subscriber *sub)
     int quality = 0;
     double scale = 1;
     bool lossless = false;
+    if (sub->group)
+        group_report(sub->group);
     json_t *o = ts_stream_metrics(sub->stream);
     if (sub->group)
         ts_watch_describe(sub->group->watch, &quality, &scale, &lossless);

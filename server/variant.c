@@ -138,6 +138,16 @@ bool unit_ready(const unit *u)
     return true;
 }
 
+size_t stream_viewers(const ts_stream *s)
+{
+    size_t n = 0;
+    for (const unit *u = s->units; u; u = u->next)
+        for (const variant *v = u->variants; v; v = v->next)
+            for (const ts_watch *w = v->watches; w; w = w->next)
+                n += w == s->history_watch ? 0 : w->viewers;
+    return n;
+}
+
 double stream_wanted_fps(const ts_stream *s)
 {
     double fps = 0;
@@ -298,6 +308,7 @@ static ts_watch *attach_locked(ts_stream *s, variant *v, const ts_want *want, ts
     w->variant = v;
     w->sink = sink;
     w->max_fps = want->max_fps;
+    w->viewers = 1;
     w->next = v->watches;
     v->watches = w;
     v->n_watches++;
@@ -423,11 +434,12 @@ void ts_watch_need_key(ts_watch *w)
     pthread_mutex_unlock(&s->hub->hub_lock);
 }
 
-void ts_watch_set_max_fps(ts_watch *w, double max_fps)
+void ts_watch_set_load(ts_watch *w, double max_fps, size_t viewers)
 {
     ts_stream *s = w->variant->unit->stream;
     pthread_mutex_lock(&s->hub->hub_lock);
     w->max_fps = max_fps;
+    w->viewers = viewers;
     pthread_cond_signal(&s->hub->work);
     pthread_mutex_unlock(&s->hub->hub_lock);
 }
