@@ -1,5 +1,4 @@
 /* What the server says about itself: health, options, metrics, events, tickets. */
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -7,9 +6,13 @@
 #include "cl/base/clock.h"
 #include "server/auth.h"
 #include "server/events.h"
+#include "server/figures.h"
 #include "server/http.h"
+#include "server/hub.h"
+#include "server/media/venc.h"
 #include "server/metrics.h"
 #include "server/version.h"
+#include "server/viewers.h"
 
 static const char *const no_keys[] = {NULL};
 
@@ -71,53 +74,137 @@ static json_t *limits_json(const ts_app *app)
     return limits;
 }
 
+/* How much of each limit is taken, where that is one number. */
+static json_t *use_json(const ts_app *app, const ts_http_stats *http)
+{
+    uint64_t used = 0;
+    for (size_t i = 0; i < app->n_devices; i++) {
+        ts_device_stats stats;
+        ts_device_get_stats(app->devices[i], &stats);
+        used += stats.used_bytes;
+    }
+    return json_pack("{s:I, s:I, s:I, s:I, s:I}", "max_tensors",
+                     (json_int_t)(app->store ? ts_store_count(app->store) : 0), "max_streams",
+                     (json_int_t)(app->hub ? ts_hub_count(app->hub) : 0), "max_connections",
+                     (json_int_t)http->connections, "max_websockets", (json_int_t)http->websockets,
+                     "max_device_bytes", (json_int_t)used);
+}
+
 static json_t *build_json(void)
 {
-    return json_pack("{s:s, s:s, s:b, s:b}", "compiler", __VERSION__, "type",
 #ifdef NDEBUG
-                     "release",
+    const char *type = "release";
 #else
-                     "debug",
+    const char *type = "debug";
 #endif
-                     "sanitizers",
 #ifdef __SANITIZE_ADDRESS__
-                     1,
+    bool sanitizers = true;
 #else
-                     0,
+    bool sanitizers = false;
 #endif
-                     "faults",
 #ifdef TS_FAULTS
-                     1
+    bool faults = true;
 #else
-                     0
+    bool faults = false;
 #endif
-    );
+    return json_pack("{s:s, s:s, s:b, s:b}", "compiler", __VERSION__, "type", type, "sanitizers",
+                     sanitizers, "faults", faults);
+}
+
+/* What pictures and recordings can be written as; video depends on the libraries that are there. */
+static json_t *formats_json(void)
+{
+    json_t *formats = json_pack("[s, s, s, s, s]", "webp", "png", "jpeg", "npy", "raw");
+    if (ts_venc_known("h264"))
+        json_array_append_new(formats, json_string("mp4"));
+    if (ts_venc_known("vp9"))
+        json_array_append_new(formats, json_string("webm"));
+    return formats;
+}
+
+/* Refused and failed requests, by status. */
+static void add_refused(void *arg, const char *labels, double count)
+{
+    json_t *by_code = arg;
+    char code[4] = "";
+    memcpy(code, labels, strnlen(labels, 3));
+    if (code[0] != '4' && code[0] != '5')
+        return;
+    double before = json_number_value(json_object_get(by_code, code));
+    json_object_set_new(by_code, code, json_integer((json_int_t)(before + count)));
+}
+
+static json_t *refused_json(ts_metrics *metrics)
+{
+    json_t *by_code = json_object();
+    ts_metrics_each(metrics, TS_METRIC_http_requests_total, add_refused, by_code);
+    return by_code;
+}
+
+static json_t *connections_json(const ts_http_stats *http)
+{
+    return json_pack("{s:I, s:I, s:I, s:I, s:I}", "http", (json_int_t)http->connections,
+                     "websockets", (json_int_t)http->websockets, "active_requests",
+                     (json_int_t)http->active_requests, "queued_requests",
+                     (json_int_t)http->queued_requests, "workers", (json_int_t)http->workers);
+}
+
+static json_t *server_json(ts_app *app, const ts_request *req)
+{
+    ts_http_stats http;
+    ts_http_get_stats(app->http, &http);
+    json_t *devices = json_array(), *counts = json_object(), *viewers = NULL;
+    for (size_t i = 0; i < app->n_devices; i++)
+        json_array_append_new(devices, device_json(app->devices[i], i));
+    if (app->store)
+        json_object_set_new(counts, "tensors",
+                            json_integer((json_int_t)ts_store_count(app->store)));
+    if (app->hub)
+        json_object_set_new(counts, "streams", json_integer((json_int_t)ts_hub_count(app->hub)));
+    if (app->live)
+        viewers = ts_live_viewers(app->live);
+    json_t *body = json_pack(
+        "{s:s, s:s, s:f, s:b, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:I}", "name",
+        "tensorscope", "version", TS_VERSION, "uptime_s",
+        (double)(ts_now_us() - app->started_us) * 1e-6, "ready", ts_app_ready(app), "scopes",
+        ts_scopes_json(ts_request_scopes(req)), "limits", limits_json(app), "limits_in_use",
+        use_json(app, &http), "devices", devices, "counts", counts, "connections",
+        connections_json(&http), "refused", refused_json(app->metrics), "build", build_json(),
+        "formats", formats_json(), "last_event", (json_int_t)ts_events_last_id(app->events));
+    json_object_set_new(body, "viewers", viewers ? viewers : json_array());
+    json_object_set_new(body, "figures", ts_figures_now(app->figures));
+    json_object_set_new(body, "host_memory_bytes",
+                        json_integer((json_int_t)ts_app_resident_bytes()));
+    return body;
+}
+
+static ts_status read_window(const ts_request *req, int64_t *out, ts_error *err)
+{
+    const char *text = ts_request_query(req, "window");
+    *out = 0;
+    if (!text)
+        return TS_OK;
+    char *end;
+    long long value = strtoll(text, &end, 10);
+    if (!*text || *end || value < 1 || value > 86400)
+        return ts_fail(err, TS_E_OPTION, "window: \"%.40s\" is not a number of seconds up to 86400",
+                       text);
+    *out = value;
+    return TS_OK;
 }
 
 ts_status api_server(ts_app *app, ts_request *req, ts_response *res, ts_error *err)
 {
     static const char *const keys[] = {"window", NULL};
+    int64_t window = 0;
     ts_status st = ts_request_query_only(req, keys, err);
+    if (st == TS_OK)
+        st = read_window(req, &window, err);
     if (st != TS_OK)
         return st;
-    ts_http_stats http;
-    ts_http_get_stats(app->http, &http);
-    json_t *devices = json_array();
-    for (size_t i = 0; i < app->n_devices; i++)
-        json_array_append_new(devices, device_json(app->devices[i], i));
-    json_t *counts =
-        json_pack("{s:I}", "tensors", (json_int_t)(app->store ? ts_store_count(app->store) : 0));
-    json_t *connections = json_pack(
-        "{s:I, s:I, s:I, s:I, s:I}", "http", (json_int_t)http.connections, "websockets",
-        (json_int_t)http.websockets, "active_requests", (json_int_t)http.active_requests,
-        "queued_requests", (json_int_t)http.queued_requests, "workers", (json_int_t)http.workers);
-    json_t *body = json_pack(
-        "{s:s, s:s, s:f, s:b, s:o, s:o, s:o, s:o, s:o, s:o, s:I}", "name", "tensorscope", "version",
-        TS_VERSION, "uptime_s", (double)(ts_now_us() - app->started_us) * 1e-6, "ready",
-        ts_app_ready(app), "scopes", ts_scopes_json(ts_request_scopes(req)), "limits",
-        limits_json(app), "devices", devices, "counts", counts, "connections", connections, "build",
-        build_json(), "last_event", (json_int_t)ts_events_last_id(app->events));
-    json_object_set_new(body, "viewers", json_integer((json_int_t)http.websockets));
+    json_t *body = server_json(app, req);
+    if (window)
+        json_object_set_new(body, "samples", ts_figures_samples(app->figures, window));
     ts_response_json(res, 200, body);
     return TS_OK;
 }

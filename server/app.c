@@ -14,6 +14,7 @@
 #include "server/clips.h"
 #include "server/demo.h"
 #include "server/events.h"
+#include "server/figures.h"
 #include "server/http.h"
 #include "server/hub.h"
 #include "server/limits.h"
@@ -123,6 +124,7 @@ static void collect_metrics(void *arg)
     ts_metrics *m = app->metrics;
     ts_metrics_set(m, TS_METRIC_process_open_fds, "", (double)count_descriptors());
     ts_metrics_set(m, TS_METRIC_process_resident_memory_bytes, "", (double)ts_app_resident_bytes());
+    ts_figures_collect_streams(app);
     ts_http_stats http;
     ts_http_get_stats(app->http, &http);
     ts_metrics_set(m, TS_METRIC_http_connections, "", (double)http.connections);
@@ -175,6 +177,8 @@ static ts_status create_base(ts_app *app, ts_error *err)
     if (st == TS_OK)
         st = ts_webhooks_create(app->options.data_dir, app->events, app->metrics, &app->webhooks,
                                 err);
+    if (st == TS_OK)
+        st = ts_figures_create(app, &app->figures, err);
     return st;
 }
 
@@ -299,6 +303,7 @@ void ts_app_stop(ts_app *app)
     for (size_t i = 0; i < app->n_devices; i++)
         ts_device_close(app->devices[i]);
     free(app->devices);
+    ts_figures_destroy(app->figures);
     ts_webhooks_destroy(app->webhooks);
     ts_events_destroy(app->events);
     ts_auth_destroy(app->auth);

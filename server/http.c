@@ -8,6 +8,7 @@
 #include "cl/base/clock.h"
 #include "cl/base/log.h"
 #include "server/events.h"
+#include "server/figures.h"
 #include "server/http_internal.h"
 #include "server/limits.h"
 #include "server/metrics.h"
@@ -147,6 +148,8 @@ static void on_tick(void *arg)
 {
     ts_http *http = arg;
     ts_events_tick(http->app->events);
+    if (ts_app_ready(http->app))
+        ts_figures_tick(http->app->figures);
 }
 
 void ts_http_adopt(ts_http *http, int fd, const struct sockaddr *address, unsigned address_len)

@@ -191,6 +191,35 @@ void ts_metrics_forget(ts_metrics *metrics, ts_metric metric, const char *labels
     pthread_mutex_unlock(&metrics->metrics_lock);
 }
 
+void ts_metrics_clear(ts_metrics *metrics, ts_metric metric)
+{
+    if (!metrics)
+        return;
+    pthread_mutex_lock(&metrics->metrics_lock);
+    family *f = &metrics->families[metric];
+    for (size_t i = 0; i < f->cap; i++) {
+        if (!f->items[i])
+            continue;
+        free(f->items[i]->labels);
+        free(f->items[i]);
+        f->items[i] = NULL;
+    }
+    metrics->n_series -= f->n;
+    f->n = 0;
+    pthread_mutex_unlock(&metrics->metrics_lock);
+}
+
+void ts_metrics_each(ts_metrics *metrics, ts_metric metric,
+                     void (*visit)(void *arg, const char *labels, double value), void *arg)
+{
+    pthread_mutex_lock(&metrics->metrics_lock);
+    const family *f = &metrics->families[metric];
+    for (size_t i = 0; i < f->cap; i++)
+        if (f->items[i])
+            visit(arg, f->items[i]->labels, f->items[i]->value);
+    pthread_mutex_unlock(&metrics->metrics_lock);
+}
+
 void ts_metrics_on_scrape(ts_metrics *metrics, void (*collect)(void *arg), void *arg)
 {
     if (!metrics)

@@ -34,6 +34,11 @@ void ts_metrics_set(ts_metrics *metrics, ts_metric metric, const char *labels, d
 void ts_metrics_observe(ts_metrics *metrics, ts_metric metric, const char *labels, double seconds);
 /** Forget one series (a deleted stream). */
 void ts_metrics_forget(ts_metrics *metrics, ts_metric metric, const char *labels);
+/** Forget all series of a metric. */
+void ts_metrics_clear(ts_metrics *metrics, ts_metric metric);
+/** Visit the series of a metric (a histogram: its sums), with the lock held. */
+void ts_metrics_each(ts_metrics *metrics, ts_metric metric,
+                     void (*visit)(void *arg, const char *labels, double value), void *arg);
 /** A function that sets gauges just before each scrape; at most 16. */
 void ts_metrics_on_scrape(ts_metrics *metrics, void (*collect)(void *arg), void *arg);
 /** Current value of a series; 0 where there is none. */

@@ -146,6 +146,14 @@ static ts_status open_codec(ts_venc *v, ts_error *err)
                    o->width, o->height, *tried ? tried : "none is known by that name");
 }
 
+bool ts_venc_known(const char *codec)
+{
+    for (size_t i = 0; i < sizeof CANDIDATES / sizeof *CANDIDATES; i++)
+        if (!strcmp(CANDIDATES[i].codec, codec) && avcodec_find_encoder_by_name(CANDIDATES[i].name))
+            return true;
+    return false;
+}
+
 ts_status ts_venc_open(const ts_venc_options *options, ts_venc **out, ts_error *err)
 {
     if (options->width < 1 || options->height < 1 || options->width > 16384 ||

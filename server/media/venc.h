@@ -48,6 +48,9 @@ const struct AVCodecContext *ts_venc_context(const ts_venc *venc);
 /** Name of the encoder in use ("libx264"). */
 const char *ts_venc_name(const ts_venc *venc);
 
+/** Whether an encoder for this codec ("h264") is built into the libraries; opening it may still fail. */
+bool ts_venc_known(const char *codec);
+
 /** Called for each finished packet; it must copy or reference what it keeps. */
 typedef ts_status (*ts_packet_fn)(void *arg, struct AVPacket *packet, ts_error *err);
 

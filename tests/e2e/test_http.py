@@ -592,3 +592,36 @@ def test_log_levels_change_on_sighup_and_other_keys_are_named(start_server, tmp_
         time.sleep(0.05)
     assert any("max_body" in line and "restart" in line for line in server.log)
     assert server.get("/v1/config").json()["max_body"] == 64 << 20
+
+
+def test_the_server_tells_its_figures(edge):
+    body = edge.get("/v1/server?window=300").json()
+    assert body["version"] and body["uptime_s"] > 0 and body["viewers"] == []
+    assert set(body["scopes"]) == {"read", "infer", "write", "admin"}
+    assert {"webp", "png", "npy"} <= set(body["formats"])
+    assert body["limits"]["max_body"] == 64 << 20 and body["limits_in_use"]["max_connections"] >= 1
+    assert 1 << 20 < body["host_memory_bytes"] < 4 << 30
+    deadline = time.monotonic() + 5
+    while not (samples := edge.get("/v1/server?window=300").json()["samples"]):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    assert abs(samples[-1]["t"] - time.time()) < 60 and samples[-1]["host_memory_bytes"] > 1 << 20
+    before = int(body["refused"].get("404", 0))
+    edge.get("/v1/nope")
+    assert int(edge.get("/v1/server").json()["refused"]["404"]) == before + 1
+    for bad in ("0", "x", "-5", "100000", ""):
+        assert edge.get(f"/v1/server?window={bad}").status_code == 400, bad
+
+
+def test_viewers_are_listed(server):
+    from wsclient import Client
+    server.put("/v1/streams/watched", json={"source": {"pattern": "bars"}})
+    with Client(server.ws_url + "/v1/streams/watched/ws") as ws:
+        ws.expect("hello")
+        viewers = [v for v in server.get("/v1/server").json()["viewers"] if v["stream"] == "watched"]
+        assert len(viewers) == 1 and viewers[0]["address"] == "127.0.0.1" and viewers[0]["drops"] >= 0
+        text = server.get("/metrics").text
+        assert "tensorscope_ws_clients 1" in text
+        assert re.search(r'tensorscope_frames_rendered_total\{stream="watched"\} \d', text)
+    server.delete("/v1/streams/watched")
+    assert 'stream="watched"' not in server.get("/metrics").text
