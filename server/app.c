@@ -22,6 +22,7 @@
 #include "server/media/recorder.h"
 #include "server/metrics.h"
 #include "server/pipelines.h"
+#include "server/train/fits.h"
 #include "server/webhooks.h"
 
 struct ts_app_state {
@@ -206,6 +207,8 @@ static ts_status create_parts(ts_app *app, ts_error *err)
         st = ts_clips_create(&app->clips, err);
     if (st == TS_OK && app->device)
         st = ts_pipelines_create(app, &app->pipelines, err);
+    if (st == TS_OK && app->device)
+        st = ts_fits_create(app, &app->fits, err);
     if (st == TS_OK)
         st = ts_hub_create(app, &app->hub, err);
     if (st == TS_OK && app->device)
@@ -294,8 +297,10 @@ void ts_app_stop(ts_app *app)
     ts_live_stop(app->live); /* before the HTTP side: it counts the sockets that were handed over */
     ts_http_destroy(app->http);
     ts_recordings_destroy(app->recordings); /* finishes their files */
+    ts_fits_stop(app->fits); /* its thread touches streams */
     ts_hub_destroy(app->hub);
     ts_live_destroy(app->live);
+    ts_fits_destroy(app->fits);
     ts_pipelines_destroy(app->pipelines);
     ts_clips_destroy(app->clips);
     ts_store_destroy(app->store);
