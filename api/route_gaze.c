@@ -7,6 +7,7 @@
 #include "server/clips.h"
 #include "server/gaze.h"
 #include "server/gazeout.h"
+#include "server/hub.h"
 
 /* The keys of the request that are not the session's. */
 typedef struct extras {
@@ -59,9 +60,46 @@ typedef struct run {
     ts_gaze_session *session;
     ts_gazeout *outputs;
     bool details, details_all;
+    ts_stream *stream; /* where frames are also shown; or NULL */
     json_t *frames;
     ts_gaze_totals totals;
 } run;
+
+/* Frames go to an existing stream that takes them, or to a new one. */
+static ts_status open_stream(ts_app *app, const char *name, ts_stream **out, ts_error *err)
+{
+    if (ts_hub_find(app->hub, name, out, NULL) == TS_OK)
+        return TS_OK;
+    json_t *document = json_pack("{s:{s:b}}", "source", "push", 1);
+    bool created;
+    ts_status st = ts_hub_put(app->hub, name, document, &created, NULL, err);
+    json_decref(document);
+    return st == TS_OK ? ts_hub_find(app->hub, name, out, err) : st;
+}
+
+static ts_status publish(run *r, const ts_gaze_image *image, int64_t n, ts_error *err)
+{
+    enum {
+        TURN_US = 2000000 /* a viewer that falls behind holds the clip up so long at most */
+    };
+    ts_gaze_image picture;
+    ts_pushed frame = {.has_step = true, .step = n};
+    ts_status st = ts_gaze_session_picture(r->session, r->queue, image, &picture, err);
+    if (st != TS_OK)
+        return st;
+    ts_shape shape = TS_SHAPE(picture.height, picture.width, 4);
+    st = ts_tensor_create(ts_queue_device(r->queue), TS_U8, &shape, &frame.tensor, err);
+    if (st == TS_OK)
+        st =
+            ts_buffer_copy(r->queue, picture.buffer, picture.offset, ts_tensor_buffer(frame.tensor),
+                           ts_tensor_offset(frame.tensor), ts_tensor_nbytes(frame.tensor), err);
+    if (st == TS_OK)
+        st = ts_queue_finish(r->queue, err); /* the render thread has another queue */
+    if (st == TS_OK)
+        st = ts_stream_push(r->stream, &frame, TURN_US, err);
+    ts_tensor_unref(frame.tensor);
+    return st;
+}
 
 static ts_status one_frame(run *r, int64_t n, ts_error *err)
 {
@@ -71,6 +109,8 @@ static ts_status one_frame(run *r, int64_t n, ts_error *err)
     ts_status st = ts_gaze_session_step(r->session, r->queue, &image, &step, err);
     if (st == TS_OK)
         st = ts_gazeout_add(r->outputs, r->session, r->queue, &image, &step, err);
+    if (st == TS_OK && r->stream)
+        st = publish(r, &image, n, err);
     if (st != TS_OK)
         return st;
     json_t *o = ts_gaze_step_json(r->session, &step);
@@ -132,6 +172,8 @@ static ts_status run_clip(ts_app *app, ts_request *req, ts_clip *clip, const jso
                      : ts_fail(err, TS_E_OPTION, "unknown key model_dir; name a \"model\"");
         json_decref(options);
     }
+    if (st == TS_OK && e.stream)
+        st = open_stream(app, e.stream, &r.stream, err);
     r.frames = json_array();
     r.details = details;
     r.details_all = st == TS_OK && e.details_all;
@@ -140,6 +182,7 @@ static ts_status run_clip(ts_app *app, ts_request *req, ts_clip *clip, const jso
     if (st == TS_OK)
         st = answer(app, &r, &e, type == 1, res, err);
     json_decref(r.frames);
+    ts_stream_unref(r.stream);
     ts_gaze_session_destroy(r.session);
     ts_gazeout_destroy(r.outputs);
     return st;

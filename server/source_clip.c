@@ -7,6 +7,7 @@
 #include "cl/base/clock.h"
 #include "server/clips.h"
 #include "server/hub.h"
+#include "server/source_pixels.h"
 
 enum {
     LOOK_AGAIN_US = 500000 /* for a clip that is not there yet */
@@ -112,8 +113,21 @@ static ts_status clip_snapshot(void *state, ts_queue *queue, ts_snapshot *out, t
     return ts_clip_frame_tensor(c->clip, n, &out->entry.tensor, err);
 }
 
+ts_status ts_source_pixels_compose(void *state, const json_t *view, json_t **out, ts_error *err)
+{
+    (void)state;
+    *out = json_copy((json_t *)(uintptr_t)view);
+    if (!*out)
+        return ts_fail(err, TS_E_NO_MEMORY, "no memory for a view");
+    if (!json_object_get(*out, "normalize"))
+        json_object_set_new(*out, "normalize",
+                            json_pack("{s:s,s:i,s:i}", "mode", "fixed", "lo", 0, "hi", 255));
+    return TS_OK;
+}
+
 const ts_source_ops ts_source_clip = {.key = "clip",
                                       .open = clip_open,
                                       .close = clip_close,
                                       .due = clip_due,
+                                      .compose = ts_source_pixels_compose,
                                       .snapshot = clip_snapshot};

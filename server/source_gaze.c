@@ -9,6 +9,7 @@
 #include "cl/base/clock.h"
 #include "server/gaze.h"
 #include "server/hub.h"
+#include "server/source_pixels.h"
 
 typedef struct gaze_source {
     ts_app *app;
@@ -53,7 +54,7 @@ static ts_status open_input(gaze_source *g, const ts_source_env *env, const json
     if (!input)
         return ts_fail(err, TS_E_OPTION, "source.gaze.input: missing; e.g. {\"push\":true}");
     ts_status st = ts_source_find(input, &g->inner, err);
-    if (st == TS_OK && (g->inner->compose && strcmp(g->inner->key, "stream") != 0))
+    if (st == TS_OK && (!strcmp(g->inner->key, "panels") || !strcmp(g->inner->key, "compare")))
         st = ts_fail(err, TS_E_OPTION,
                      "source.gaze.input: frames come from push, clip, tensor or "
                      "stream, not %s",
@@ -289,6 +290,7 @@ const ts_source_ops ts_source_gaze = {.key = "gaze",
                                       .depends = gaze_depends,
                                       .depends_stream = gaze_depends_stream,
                                       .due = gaze_due,
+                                      .compose = ts_source_pixels_compose,
                                       .snapshot = gaze_snapshot,
                                       .push = gaze_push,
                                       .command = gaze_command};

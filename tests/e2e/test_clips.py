@@ -209,6 +209,15 @@ def test_bad_gaze_requests_name_what_is_wrong(server, birds, body, status, code)
     problem(server.post(f"/v1/clips/{birds}/gaze", json=body), status, code)
 
 
+def test_frames_are_also_published(server, birds):
+    answer = server.post(f"/v1/clips/{birds}/gaze",
+                         json={"stream": "shown", "visualization": "side-by-side"})
+    assert answer.status_code == 200, answer.text
+    assert server.get("/v1/streams/shown").json()["source"] == {"push": True}
+    got = server.get("/v1/streams/shown/frame.png")
+    assert Image.open(io.BytesIO(got.content)).size == (3 * 384, 216)
+
+
 def test_gaze_of_nothing(server, birds):
     problem(server.post("/v1/clips/nope/gaze", json={}), 404, "not-found")
     problem(server.post(f"/v1/clips/{birds}/gaze", json={}, headers={"Accept": "text/html"}), 406,

@@ -31,7 +31,9 @@ def make_stream(server, name="s"):
     answer = server.put(f"/v1/streams/{name}", json={"source": {"tensor": "w"}})
     assert answer.status_code in (200, 201), answer.text
     # The first picture builds the kernels; recordings then start at once.
-    assert server.get(f"/v1/streams/{name}/frame.png").status_code == 200
+    deadline = time.monotonic() + 60
+    while server.get(f"/v1/streams/{name}/frame.png").status_code != 200:
+        assert time.monotonic() < deadline
 
 
 def record(server, stream="s", **options):
