@@ -21,6 +21,7 @@
 #include "server/live.h"
 #include "server/media/recorder.h"
 #include "server/metrics.h"
+#include "server/models.h"
 #include "server/pipelines.h"
 #include "server/train/fits.h"
 #include "server/webhooks.h"
@@ -32,6 +33,7 @@ struct ts_app_state {
 bool ts_app_ready(const ts_app *app)
 {
     return app->state->ready && !app->state->draining &&
+           (!app->models || ts_models_ready(app->models)) &&
            !(app->device && ts_device_lost(app->device));
 }
 
@@ -206,6 +208,8 @@ static ts_status create_parts(ts_app *app, ts_error *err)
     if (st == TS_OK && app->device)
         st = ts_clips_create(&app->clips, err);
     if (st == TS_OK && app->device)
+        st = ts_models_create(app, &app->models, err);
+    if (st == TS_OK && app->device)
         st = ts_pipelines_create(app, &app->pipelines, err);
     if (st == TS_OK && app->device)
         st = ts_fits_create(app, &app->fits, err);
@@ -302,6 +306,7 @@ void ts_app_stop(ts_app *app)
     ts_live_destroy(app->live);
     ts_fits_destroy(app->fits);
     ts_pipelines_destroy(app->pipelines);
+    ts_models_destroy(app->models);
     ts_clips_destroy(app->clips);
     ts_store_destroy(app->store);
     ts_uploader_destroy(app->uploader);

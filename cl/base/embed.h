@@ -16,6 +16,7 @@ typedef struct ts_embedded {
 
 extern const ts_embedded ts_kernel_files[]; /* cl/kernels */
 extern const ts_embedded ts_web_files[];    /* clients/web and clients/js */
+extern const ts_embedded ts_builtin_files[]; /* cl/models/builtin */
 extern const ts_embedded ts_api_files[];    /* api documents and schemas */
 
 /** Find by name; NULL if there is none. */

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "cl/base/fs.h"
+#include "cl/base/size.h"
 
 enum {
     FILES_MAX = 512
@@ -22,6 +23,7 @@ typedef struct weight_file {
 struct ts_weights {
     weight_file *file;
     size_t n;
+    ts_weight_rounding rounding;
 };
 
 void ts_weights_close(ts_weights *weights)
@@ -68,7 +70,7 @@ static ts_status add_file(ts_weights *weights, const char *directory, const char
                          f.parsed.tensor[i].name);
     if (st == TS_OK) {
         f.used = calloc(f.parsed.n ? f.parsed.n : 1, sizeof *f.used);
-        weight_file *grown = realloc(weights->file, (weights->n + 1) * sizeof *grown);
+        weight_file *grown = ts_realloc_array(weights->file, weights->n + 1, sizeof *grown);
         if (grown)
             weights->file = grown;
         if (!f.used || !grown)
@@ -172,6 +174,35 @@ static ts_status scale_i8(ts_weights *weights, const ts_st_tensor *t, float *v, 
     return TS_OK;
 }
 
+void ts_weights_round(ts_weights *weights, ts_weight_rounding rounding)
+{
+    weights->rounding = rounding;
+}
+
+/* Values of one first-axis element to 127 steps on each side of 0. */
+static void round_row_i8(float *v, int64_t n)
+{
+    double top = 1e-8;
+    for (int64_t i = 0; i < n; i++)
+        top = fabs((double)v[i]) > top ? fabs((double)v[i]) : top;
+    double scale = top / 127.0;
+    for (int64_t i = 0; i < n; i++)
+        v[i] = (float)(rint((double)v[i] / scale) * scale);
+}
+
+static void round_values(ts_weight_rounding rounding, const ts_shape *shape, float *v)
+{
+    int64_t n = ts_shape_elements(shape), rows = shape->rank > 1 ? shape->dim[0] : 1;
+    if (rounding == TS_WEIGHTS_I8) {
+        for (int64_t r = 0; r < rows && n; r++)
+            round_row_i8(v + r * (n / rows), n / rows);
+        return;
+    }
+    for (int64_t i = 0; i < n; i++)
+        v[i] = rounding == TS_WEIGHTS_F16 ? ts_f16_to_f32(ts_f32_to_f16(v[i]))
+                                          : ts_bf16_to_f32(ts_f32_to_bf16(v[i]));
+}
+
 ts_status ts_weights_f32(ts_weights *weights, const char *name, const ts_shape *shape, float **out,
                          ts_error *err)
 {
@@ -200,6 +231,8 @@ ts_status ts_weights_f32(ts_weights *weights, const char *name, const ts_shape *
         free(v);
         return st;
     }
+    if (weights->rounding != TS_WEIGHTS_EXACT)
+        round_values(weights->rounding, &t->shape, v);
     *out = v;
     return TS_OK;
 }

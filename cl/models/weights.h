@@ -22,6 +22,15 @@ typedef struct ts_weights ts_weights;
 TS_CHECKED ts_status ts_weights_open(const char *directory, const char *const *files, size_t n,
                                      ts_weights **out, ts_error *err);
 void ts_weights_close(ts_weights *weights); /* NULL is fine */
+/** Reduced precision that weights are rounded to when they are read; matrices only for I8. */
+typedef enum ts_weight_rounding {
+    TS_WEIGHTS_EXACT,
+    TS_WEIGHTS_F16,
+    TS_WEIGHTS_I8, /* symmetric per first-axis element, 127 steps */
+    TS_WEIGHTS_BF16
+} ts_weight_rounding;
+void ts_weights_round(ts_weights *weights, ts_weight_rounding rounding);
+
 /** Find by name without using it up; NULL if there is none. */
 const ts_st_tensor *ts_weights_find(ts_weights *weights, const char *name);
 /**

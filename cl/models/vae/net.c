@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "cl/base/size.h"
 #include "cl/models/vae/net_internal.h"
 #include "cl/ops/norm.h"
 
@@ -70,8 +71,8 @@ static int append(ts_net *net, net_op *op)
     if (net->failed == TS_OK && net->n_ops >= NET_MAX_OPS)
         ts_net_fail(net, TS_E_FILE, "too many layers");
     if (net->failed == TS_OK) {
-        net_op *ops = realloc(net->op, (net->n_ops + 1) * sizeof *ops);
-        net_value *values = realloc(net->value, (net->n_values + 1) * sizeof *values);
+        net_op *ops = ts_realloc_array(net->op, net->n_ops + 1, sizeof *ops);
+        net_value *values = ts_realloc_array(net->value, net->n_values + 1, sizeof *values);
         if (ops)
             net->op = ops;
         if (values)

@@ -355,6 +355,58 @@ ts_status ts_vae_decode_picture(ts_vae *vae, const float *z, ts_tensor **out, ts
     return st;
 }
 
+/* ---- reduced precision ---- */
+
+static ts_status decode_with(ts_vae *vae, vae_net *net, const float *z, int64_t n, float *out,
+                             ts_error *err)
+{
+    ts_arr dz = {0};
+    ts_status st =
+        ts_arr_from_host(vae->ops, TS_F32, &TS_SHAPE(n, vae->info.latent_dim), z, &dz, err);
+    if (st == TS_OK)
+        st = ts_net_run(net->net, vae->ops, &dz, NULL, 0, err);
+    if (st == TS_OK) {
+        ts_arr image = ts_net_value(net->net, net->out[0]);
+        st = ts_arr_read(vae->ops, &image, out, err);
+    }
+    ts_arr_free(&dz);
+    return st;
+}
+
+ts_status ts_vae_compare(ts_vae *vae, const float *z, int64_t n, ts_weight_rounding rounding,
+                         ts_vae_difference *out, ts_error *err)
+{
+    ts_weights *weights = NULL;
+    vae_net reduced = {0};
+    size_t values = (size_t)n;
+    ts_status st = check_z(vae, z, n, err);
+    if (st != TS_OK)
+        return st;
+    for (int d = 0; d < 3; d++)
+        values *= (size_t)vae->info.image.dim[d];
+    float *a = calloc(values, sizeof *a), *b = calloc(values, sizeof *b);
+    st = a && b ? open_weights(vae, &weights, err) : ts_fail(err, TS_E_NO_MEMORY, "pictures");
+    if (st == TS_OK) {
+        ts_weights_round(weights, rounding);
+        st = build(vae, weights, false, true, &reduced, err);
+    }
+    if (st == TS_OK)
+        st = decode_with(vae, &vae->decoder, z, n, a, err);
+    if (st == TS_OK)
+        st = decode_with(vae, &reduced, z, n, b, err);
+    *out = (ts_vae_difference){0};
+    for (size_t i = 0; i < values && st == TS_OK; i++) {
+        double d = fabs((double)a[i] - b[i]) / (vae->info.hi - vae->info.lo);
+        out->max_abs = d > out->max_abs ? d : out->max_abs;
+        out->mse += d * d / (double)values;
+    }
+    ts_net_destroy(reduced.net);
+    ts_weights_close(weights);
+    free(a);
+    free(b);
+    return st;
+}
+
 /* ---- encoding ---- */
 
 /* mu and logvar out of moments [N,2C,…], logvar clamped. */

@@ -13,6 +13,7 @@
 #define TS_CL_MODELS_VAE_VAE_H
 
 #include "cl/models/model.h"
+#include "cl/models/weights.h"
 #include "cl/ops/ops.h"
 
 #ifdef __cplusplus
@@ -77,6 +78,14 @@ TS_CHECKED ts_status ts_vae_encode_array(ts_vae *vae, const ts_arr *x, ts_arr *m
  */
 TS_CHECKED ts_status ts_vae_prepare(const ts_vae *vae, const uint8_t *rgb, int64_t h, int64_t w,
                                     int64_t channels, float **out, ts_shape *shape, ts_error *err);
+
+typedef struct ts_vae_difference {
+    double max_abs, mse; /* of pictures scaled to 0…1 */
+} ts_vae_difference;
+/** How far pictures from weights of reduced precision are from these; builds such a decoder for it. */
+TS_CHECKED ts_status ts_vae_compare(ts_vae *vae, const float *z, int64_t n,
+                                    ts_weight_rounding rounding, ts_vae_difference *out,
+                                    ts_error *err);
 
 /** Host f32 to the device and back through the model's own queue. */
 ts_ops *ts_vae_ops(ts_vae *vae);
