@@ -179,6 +179,102 @@ kernel void viz_draw_tiles(const global uchar *data, viz_draw d,
     }
 }
 
+#ifdef TS_CPU
+#    define STRIP 256
+
+/*
+ * Packed colours of n ≤ STRIP samples from `at` on, by the plain mapping. Written for the loop
+ * vectoriser (it makes gathers of the table); samples outside 0 … 1 make it report false.
+ */
+inline bool plain_strip(const global uchar *data, ulong at, int n, const plane_ref *p, float scale,
+                        float bias, int last, const global uint *lut, uint *c)
+{
+    float lo_h = p->lo_h, lo_l = p->lo_l, pre = p->pre, inv = p->rec.inv, off = p->rec.off;
+    int odd = 0;
+    for (int x = 0; x < n; x++) {
+        float t = load_one(data, at + x, p->lo, lo_h, lo_l, pre) * inv + off;
+        odd |= !(t >= 0.0f && t <= 1.0f);
+        t = t >= 0.0f ? t : 0.0f;
+        t = t <= 1.0f ? t : 1.0f;
+        c[x] = lut[min((int)(t * scale + bias), last)];
+    }
+    return !odd;
+}
+
+inline void odd_strip(const global uchar *data, ulong at, int n, const viz_draw *d,
+                      const plane_ref *p, const global uint *lut, uint *c)
+{
+    for (int x = 0; x < n; x++) {
+        fv r = (fv)load_one(data, at + x, p->lo, p->lo_h, p->lo_l, p->pre);
+        uint lanes[VIZ_VW];
+        STOREV(fetch(lut, lut_index(map_v(r, d, &p->rec, p->cdf), d)), lanes);
+        c[x] = lanes[0];
+    }
+}
+
+/*
+ * The commonest picture on CPU devices: one contiguous plane at its own size, linear mapping without
+ * tone, packed table, straight to I420, RGB8 or a canvas. The same pixels as viz_draw_tiles. Global:
+ * (columns / chunk, rows / 2); chunk is a multiple of STRIP.
+ */
+kernel void viz_draw_direct(const global uchar *restrict data, viz_draw d,
+                            const global viz_range_record *restrict ranges,
+                            const global uint *restrict lut, global uchar *restrict dst,
+                            ulong y_stride, ulong c_stride, ulong u_at, ulong v_at)
+{
+    int y0 = (int)get_global_id(1) * 2, x_begin = (int)get_global_id(0) * d.chunk;
+    if (y0 >= d.dh || x_begin >= d.dw)
+        return;
+    int x_end = min(x_begin + d.chunk, d.dw), rows = min(d.dh - y0, 2);
+    plane_ref p;
+    open_plane(&p, &d, 0, 0, ranges, (const global float *)ranges);
+    uint c[2][STRIP];
+    for (int x = x_begin; x < x_end; x += STRIP) {
+        int n = min(x_end - x, STRIP);
+        for (int r = 0; r < rows; r++) {
+            ulong at = p.at + stored_row(&d.src, y0 + r) * d.src.sy + x;
+            if (!plain_strip(data, at, n, &p, d.lut_scale, d.lut_bias, d.lut_n - 1, lut, c[r]))
+                odd_strip(data, at, n, &d, &p, lut, c[r]);
+        }
+        for (int r = 0; r < rows; r++) {
+            ulong row = (ulong)(d.oy + y0 + r);
+            if (d.out == VIZ_OUT_I420) {
+                global uchar *o = dst + row * y_stride + x;
+                for (int i = 0; i < n; i++)
+                    o[i] = (uchar)c[r][i];
+            } else if (d.out == VIZ_OUT_RGB8) {
+                global uchar *o = dst + (row * d.dst_w + x) * 3;
+                for (int i = 0; i < n; i++) {
+                    o[3 * i] = (uchar)c[r][i];
+                    o[3 * i + 1] = (uchar)(c[r][i] >> 8);
+                    o[3 * i + 2] = (uchar)(c[r][i] >> 16);
+                }
+            } else {
+                global uint *o = (global uint *)dst + row * d.dst_w + d.ox + x;
+                for (int i = 0; i < n; i++)
+                    o[i] = c[r][i];
+            }
+        }
+        if (d.out != VIZ_OUT_I420)
+            continue;
+        int low = rows - 1, half_n = n / 2;
+        ulong at = (ulong)(y0 / 2) * c_stride + x / 2;
+        global uchar *u = dst + u_at + at, *v = dst + v_at + at;
+        for (int i = 0; i < half_n; i++) {
+            uint sum = (c[0][2 * i] >> 8) + (c[0][2 * i + 1] >> 8) + (c[low][2 * i] >> 8) +
+                       (c[low][2 * i + 1] >> 8) + (2u | 2u << 12);
+            u[i] = (uchar)(sum >> 2);
+            v[i] = (uchar)(sum >> 14);
+        }
+        if (n & 1) {
+            uint sum = 2 * ((c[0][n - 1] >> 8) + (c[low][n - 1] >> 8)) + (2u | 2u << 12);
+            u[half_n] = (uchar)(sum >> 2);
+            v[half_n] = (uchar)(sum >> 14);
+        }
+    }
+}
+#endif
+
 /*
  * The same with deep pixels: dst is 4 x u16 or 4 x f32 a pixel, alpha 1. Global: (columns, rows,
  * tiles); one pixel an item.

@@ -218,6 +218,32 @@ static ts_status draw_separable(ts_viz *viz, part_state *state, const range_stat
     return st;
 }
 
+/* What viz_draw_direct draws: one plane at its own size, linear, by a packed table. */
+static bool is_direct(const ts_viz *viz, const viz_draw *d)
+{
+    bool form = d->out == VIZ_OUT_I420 || d->out == VIZ_OUT_RGB8 || d->out == VIZ_OUT_CANVAS;
+    bool inside = d->ox >= 0 && d->oy >= 0 && d->ox + d->dw <= d->dst_w &&
+                  d->oy + d->dh <= d->dst_h && (d->out == VIZ_OUT_CANVAS || (!d->ox && !d->oy));
+    return viz->cpu && form && inside && d->direct && d->own_rows && d->src.tiles == 1 &&
+           d->planes == 1 && d->map == VIZ_MAP_LINEAR && d->group_mode == VIZ_GROUP_ONE &&
+           !d->has_tone && d->color == VIZ_COLOR_LUT && d->src.first_valid == 0;
+}
+
+static ts_status launch_direct(ts_viz *viz, part_state *state, const range_state *range,
+                               ts_buffer *data, ts_dtype dtype, const viz_draw *d,
+                               const draw_call *call, ts_error *err)
+{
+    const slot *lut = d->out == VIZ_OUT_I420 ? &state->color.yuv : &state->color.rgba;
+    return viz_launch(viz, "viz_draw", (int)dtype, "viz_draw_direct",
+                      SIZES(div_up((size_t)d->dw, (size_t)d->chunk), div_up((size_t)d->dh, 2), 1),
+                      NULL,
+                      TS_ARGS(TS_BUF(data), TS_BYTES(d, sizeof *d), TS_BUF(range->records.buffer),
+                              TS_BUF(lut->buffer), TS_BUF(call->dst->buffer),
+                              TS_ULONG(call->stride[0]), TS_ULONG(call->stride[1]),
+                              TS_ULONG(call->plane_at[1]), TS_ULONG(call->plane_at[2])),
+                      err);
+}
+
 static ts_status launch_tiles(ts_viz *viz, part_state *state, const range_state *range,
                               ts_buffer *data, ts_dtype dtype, const viz_draw *d,
                               const axis_table *ax, const axis_table *ay, const draw_call *call,
@@ -234,6 +260,8 @@ static ts_status launch_tiles(ts_viz *viz, part_state *state, const range_state 
                     TS_BUF(ax->frac.buffer), TS_BUF(ay->index.buffer), TS_BUF(ay->frac.buffer),
                     TS_BUF(color->rows.buffer), TS_BUF(call->dst->buffer)),
             err);
+    if (is_direct(viz, d))
+        return launch_direct(viz, state, range, data, dtype, d, call, err);
     bool yuv = d->out == VIZ_OUT_I420 && d->color == VIZ_COLOR_LUT && d->planes == 1;
     const slot *lut = yuv ? &color->yuv : &color->rgba;
     size_t y_stride = d->out == VIZ_OUT_INDEXED ? (size_t)d->dst_w : call->stride[0];
@@ -293,6 +321,7 @@ ts_status draw_plan(ts_viz *viz, part_state *state, const range_state *range, co
     if (size.filter == RESAMPLE_BILINEAR && !(ky.whole && ky.len == ky.s && ky.n == ky.s))
         d.filter = 1;
     d.direct = same && d.src.sx == 1 && !d.filter;
+    d.own_rows = ky.whole && ky.len == ky.s && ky.n == ky.s;
     return launch_tiles(viz, state, range, data, dtype, &d, ax, ay, call, err);
 }
 

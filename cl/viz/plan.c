@@ -52,7 +52,7 @@ static ts_status fix_leading(axes *a, const int64_t *at, int n, ts_error *err)
     if (n > a->rank)
         return ts_fail(err, TS_E_INDEX, "at: %d indices for a tensor of rank %d", n, a->rank);
     for (int i = 0; i < n; i++) {
-        int64_t index;
+        int64_t index = 0;
         ts_status st = check_index("at", at[i], a->dim[i], &index, err);
         if (st != TS_OK)
             return st;
@@ -226,7 +226,7 @@ static ts_status plan_slice(viz_plan *plan, const view_part *part, axes a, ts_er
 {
     if (a.rank < 3)
         return wrong_rank("slice", "tensors of three and more axes", &a, err);
-    int64_t axis, index;
+    int64_t axis = 0, index = 0;
     ts_status st = check_index("axis", part->axis, a.rank, &axis, err);
     if (st == TS_OK)
         st = check_index("index", part->index, a.dim[axis], &index, err);
@@ -269,7 +269,7 @@ static ts_status plan_volume(viz_plan *plan, const view_part *part, const axes *
     }
     plan_heatmap(plan, a);
     if (plan->kind == KIND_PROJECT) {
-        int64_t axis;
+        int64_t axis = 0;
         ts_status st = check_index("axis", part->axis, 3, &axis, err);
         if (st != TS_OK)
             return st;
