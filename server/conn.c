@@ -2,6 +2,8 @@
 
 #include <errno.h>
 #include <linux/sockios.h>
+#include <linux/tcp.h>
+#include <netinet/in.h>
 #include <openssl/evp.h>
 #include <openssl/sha.h>
 #include <stdio.h>
@@ -69,8 +71,7 @@ static bool keep_request(ts_conn *c, const ts_takeover_info *info)
     return true;
 }
 
-/* RFC 6455 §4.2.2: base64(SHA-1(key + GUID)). */
-static void make_accept(const char *key, char out[32])
+void ts_websocket_accept(const char *key, char out[32])
 {
     char text[128];
     uint8_t digest[SHA_DIGEST_LENGTH];
@@ -90,7 +91,8 @@ ts_conn *conn_create(ts_ws *ws, int fd, const ts_takeover_info *info,
     c->endpoint = endpoint;
     c->out_last = &c->out_first;
     c->due_us = INT64_MAX;
-    make_accept(info->key, c->accept);
+    ts_websocket_accept(info->key, c->accept);
+    c->answered = info->answered;
     snprintf(c->protocol, sizeof c->protocol, "%s", info->protocol ? info->protocol : "");
     const ws_limits *limits = ws_get_limits(ws);
     ts_wsframe_init(&c->parser, limits->max_text,
@@ -434,10 +436,9 @@ void conn_readable(ts_conn *c)
     }
 }
 
-void conn_start(ts_conn *c)
+static bool send_101(ts_conn *c)
 {
     char text[256];
-    c->received_us = c->progress_us = ts_now_us();
     int n = snprintf(text, sizeof text,
                      "HTTP/1.1 101 Switching Protocols\r\n"
                      "Upgrade: websocket\r\nConnection: Upgrade\r\n"
@@ -446,8 +447,16 @@ void conn_start(ts_conn *c)
                      c->protocol[0] ? "\r\n" : "");
     conn_item *item = item_new(c);
     if (!item || !add_copy(c, item, text, (size_t)n))
-        return;
+        return false;
     queue_item(c, item);
+    return true;
+}
+
+void conn_start(ts_conn *c)
+{
+    c->received_us = c->progress_us = ts_now_us();
+    if (!c->answered && !send_101(c))
+        return;
     c->session = c->endpoint->open(ws_get_app(c->ws), c, &c->request);
     if (!c->session && !c->closing)
         ts_conn_close(c, TS_WS_CLOSE_INTERNAL, "no session");
@@ -521,6 +530,15 @@ size_t ts_conn_socket_queued(const ts_conn *c)
 {
     int n = 0;
     return c->fd >= 0 && !ioctl(c->fd, SIOCOUTQ, &n) && n > 0 ? (size_t)n : 0;
+}
+
+int64_t ts_conn_network_rtt_us(const ts_conn *c)
+{
+    struct tcp_info info;
+    socklen_t len = sizeof info;
+    if (c->fd < 0 || getsockopt(c->fd, IPPROTO_TCP, TCP_INFO, &info, &len) || !info.tcpi_rtt)
+        return -1;
+    return info.tcpi_rtt;
 }
 
 uint64_t ts_conn_bytes_out(const ts_conn *c)

@@ -47,6 +47,7 @@ struct ts_conn {
     ts_ws_request request;
     char *strings; /* one block for all of the request's texts */
     char accept[32], protocol[64];
+    bool answered; /* the 101 is out already */
     uint8_t *extra;
     size_t n_extra;
 

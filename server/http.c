@@ -84,6 +84,8 @@ static void on_completed(void *arg, struct MHD_Connection *connection, void **co
     http_unlink_chunked(ex);
     if (ex->logged_status)
         log_request(ex);
+    if (ex->upgrading && !ex->upgraded) /* gone before its 101 was sent */
+        ts_limits_websocket_closed(self->http->app->limits);
     ts_peers_phase(self->http->peers, ex->conn, TS_PEER_IDLE);
     ts_error_clear(&ex->error);
     ts_request_finish(&ex->req);
@@ -185,7 +187,7 @@ static ts_status start_loop(ts_http *http, loop *self, ts_error *err)
     self->http = http;
     self->daemon = MHD_start_daemon(
         MHD_USE_EPOLL_INTERNAL_THREAD | MHD_USE_TURBO | MHD_USE_NO_LISTEN_SOCKET | MHD_USE_ITC |
-            MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG,
+            MHD_ALLOW_SUSPEND_RESUME | MHD_ALLOW_UPGRADE | MHD_USE_ERROR_LOG,
         0, NULL, NULL, on_request, self, MHD_OPTION_EXTERNAL_LOGGER, on_log, self,
         MHD_OPTION_CONNECTION_LIMIT, (unsigned)options->max_connections + 64,
         MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_MEMORY,

@@ -138,7 +138,7 @@ ts_status http_check_upgrade(exchange *ex, const char *version, ts_error *err)
     return TS_OK;
 }
 
-void http_hand_over(exchange *ex, int fd)
+void http_hand_over(exchange *ex, int fd, const void *extra, size_t n_extra)
 {
     ts_request *req = &ex->req;
     const char *protocols = ts_request_header(req, "sec-websocket-protocol");
@@ -155,6 +155,9 @@ void http_hand_over(exchange *ex, int fd)
         .extensions = ts_request_header(req, "sec-websocket-extensions"),
         .origin = ts_request_header(req, "origin"),
         .host = req->audit.host,
+        .answered = true,
+        .extra = extra,
+        .n_extra = n_extra,
     };
     req->app->takeover(req->app, fd, &info);
 }

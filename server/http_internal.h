@@ -61,6 +61,7 @@ struct exchange {
     size_t drained;
     const uint8_t *body_start; /* where the library keeps a chunked body */
     bool close;
+    bool upgrading, upgraded; /* the 101 is queued; the socket was handed over */
     int logged_status;
 };
 
@@ -110,8 +111,8 @@ TS_CHECKED ts_status http_admit(exchange *ex, ts_error *err);
 TS_CHECKED ts_status http_admit_options(exchange *ex, ts_error *err);
 /** The WebSocket handshake of RFC 6455 §4.2.1, and the Origin. */
 TS_CHECKED ts_status http_check_upgrade(exchange *ex, const char *version, ts_error *err);
-/** Give a duplicate of the socket to the WebSocket side. */
-void http_hand_over(exchange *ex, int fd);
+/** Give a duplicate of the socket, and what came behind the request, to the WebSocket side. */
+void http_hand_over(exchange *ex, int fd, const void *extra, size_t n_extra);
 
 /* http_receive.c */
 /** The library's request callback, after the context was found. */

@@ -82,7 +82,42 @@ static ts_status audit(exchange *ex, const char *method, const char *version, ts
                             strcmp(version, "HTTP/1.0") == 0 ? 0 : 1, &ex->req.audit, err);
 }
 
-/* Returns MHD_NO after a hand-over: the library closes its descriptor, the duplicate lives on. */
+/*
+ * The 101 is out. The library's own descriptor is closed at once (without a shutdown, thanks to
+ * MHD_USE_TURBO), and the duplicate lives on. `extra` are octets of frames that came with the request.
+ */
+static void on_upgraded(void *arg, struct MHD_Connection *connection, void *context,
+                        const char *extra, size_t n_extra, MHD_socket fd,
+                        struct MHD_UpgradeResponseHandle *handle)
+{
+    exchange *ex = arg;
+    (void)connection, (void)context;
+    ex->upgraded = true;
+    int copy = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+    if (copy >= 0)
+        http_hand_over(ex, copy, extra, n_extra);
+    else
+        ts_limits_websocket_closed(ex->loop->http->app->limits);
+    MHD_upgrade_action(handle, MHD_UPGRADE_ACTION_CLOSE);
+}
+
+static enum MHD_Result send_101(exchange *ex)
+{
+    char accept[32];
+    const ts_request *req = &ex->req;
+    struct MHD_Response *response = MHD_create_response_for_upgrade(on_upgraded, ex);
+    if (!response)
+        return MHD_NO;
+    ts_websocket_accept(ts_request_header(req, "sec-websocket-key"), accept);
+    MHD_add_response_header(response, "Upgrade", "websocket");
+    MHD_add_response_header(response, "Sec-WebSocket-Accept", accept);
+    if (ts_header_has_token(ts_request_header(req, "sec-websocket-protocol"), "tensorscope.v1"))
+        MHD_add_response_header(response, "Sec-WebSocket-Protocol", "tensorscope.v1");
+    enum MHD_Result result = MHD_queue_response(ex->connection, 101, response);
+    MHD_destroy_response(response);
+    return result;
+}
+
 static enum MHD_Result upgrade(exchange *ex, const char *version)
 {
     ts_app *app = ex->loop->http->app;
@@ -93,15 +128,12 @@ static enum MHD_Result upgrade(exchange *ex, const char *version)
         st = ts_fail(&ex->error, TS_E_NOT_READY, "--max-websockets is reached");
     if (st != TS_OK)
         return http_refuse_now(ex);
-    int fd = fcntl(ex->conn->fd, F_DUPFD_CLOEXEC, 0);
-    if (fd < 0) {
-        ts_limits_websocket_closed(app->limits);
-        ts_fail(&ex->error, TS_E_NOT_READY, "no file descriptor is left");
-        return http_refuse_now(ex);
-    }
     ex->logged_status = 101;
-    http_hand_over(ex, fd);
-    return MHD_NO;
+    enum MHD_Result result = send_101(ex);
+    ex->upgrading = result == MHD_YES;
+    if (!ex->upgrading)
+        ts_limits_websocket_closed(app->limits);
+    return result;
 }
 
 /* ---- the body ---- */

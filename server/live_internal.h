@@ -74,6 +74,7 @@ struct subscriber {
     int64_t next_send_us;
     uint64_t dropped, dropped_total, sent;
     double rtt_ms; /* newest; 0: none */
+    int slow_acks; /* in a row */
     /* adaptive */
     ts_adaptive ladder;
     int64_t next_tick_us;

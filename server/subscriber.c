@@ -11,6 +11,8 @@
 
 enum {
     MIN_INTERVAL_US = 1000,
+    SLOW_ACK_US = 50000, /* beyond what the network explains: the client itself is slow */
+    SLOW_ACKS = 4,
     DEFAULT_PLAY_FPS = 30
 };
 
@@ -366,6 +368,29 @@ static void note_sent(subscriber *sub, int64_t now)
                                                          : now + period - MIN_INTERVAL_US;
 }
 
+/*
+ * Two frames in flight hide the network's delay. A client that takes long for each frame gains
+ * nothing from the second one: it would only wait there and grow old.
+ */
+static int credit(const subscriber *sub)
+{
+    return sub->slow_acks >= SLOW_ACKS ? 1 : CREDIT;
+}
+
+static void note_ack(subscriber *sub, int64_t latency_us)
+{
+    sub->rtt_ms = (double)latency_us / 1000;
+    if (latency_us <= SLOW_ACK_US) {
+        sub->slow_acks = 0;
+        return;
+    }
+    int64_t network_us = ts_conn_network_rtt_us(sub->session->conn);
+    if (network_us >= 0 && latency_us > SLOW_ACK_US + 3 * network_us)
+        sub->slow_acks++;
+    else
+        sub->slow_acks = 0;
+}
+
 void subscriber_pump(subscriber *sub)
 {
     group *g = sub->group;
@@ -376,7 +401,7 @@ void subscriber_pump(subscriber *sub)
         sub->pending = false;
         return;
     }
-    if (sub->n_unacked >= CREDIT)
+    if (sub->n_unacked >= credit(sub))
         return;
     int64_t now = ts_now_us();
     if (now < sub->next_send_us) {
@@ -401,7 +426,7 @@ static void ack_first(subscriber *sub, int n, int64_t now)
 {
     if (n <= 0)
         return;
-    sub->rtt_ms = (double)(now - sub->unacked[n - 1].sent_us) / 1000;
+    note_ack(sub, now - sub->unacked[n - 1].sent_us);
     sub->n_unacked -= n;
     memmove(sub->unacked, sub->unacked + n, (size_t)sub->n_unacked * sizeof *sub->unacked);
     if (!sub->n_unacked)
@@ -523,7 +548,7 @@ int64_t subscriber_tick(subscriber *sub, int64_t now)
         }
         next = sub->next_tick_us < next ? sub->next_tick_us : next;
     }
-    if (sub->pending && sub->mode == MODE_LIVE && sub->n_unacked < CREDIT) {
+    if (sub->pending && sub->mode == MODE_LIVE && sub->n_unacked < credit(sub)) {
         if (now >= sub->next_send_us)
             subscriber_pump(sub);
         if (sub->pending && sub->next_send_us > now && sub->next_send_us < next)

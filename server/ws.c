@@ -37,8 +37,8 @@ struct ts_ws {
     struct lws_context *context;
     struct lws_vhost *vhost;
 
-    pthread_mutex_t inbox_lock; /* guards: arrived, tasks, tasks_last, stopping */
-    ts_conn *arrived;
+    pthread_mutex_t inbox_lock; /* guards: arrived, arrived_last, tasks, tasks_last, stopping */
+    ts_conn *arrived, **arrived_last;
     ts_ws_task *tasks, **tasks_last;
     bool stopping;
 
@@ -341,6 +341,7 @@ static void take_inbox(ts_ws *ws, bool *stop)
     pthread_mutex_lock(&ws->inbox_lock);
     ts_conn *arrived = ws->arrived;
     ws->arrived = NULL;
+    ws->arrived_last = &ws->arrived;
     *stop = ws->stopping;
     pthread_mutex_unlock(&ws->inbox_lock);
     while (arrived) {
@@ -414,8 +415,9 @@ void ts_ws_takeover(ts_app *app, int fd, const ts_takeover_info *info)
         pthread_mutex_lock(&ws->inbox_lock);
         taken = !ws->stopping;
         if (taken) {
-            c->next = ws->arrived;
-            ws->arrived = c;
+            c->next = NULL;
+            *ws->arrived_last = c;
+            ws->arrived_last = &c->next;
         }
         pthread_mutex_unlock(&ws->inbox_lock);
     }
@@ -485,6 +487,7 @@ ts_status ts_ws_create(ts_app *app, const ts_ws_endpoint *endpoints, void (*gone
                              .pong_timeout_us = (int64_t)(app->options.ws_pong_timeout * 1e6)};
     ws->timer_us = INT64_MAX;
     pthread_mutex_init(&ws->inbox_lock, NULL);
+    ws->arrived_last = &ws->arrived;
     ws->tasks_last = &ws->tasks;
     ws->receive = malloc(RECEIVE_BYTES);
     ts_status st = ws->receive ? open_context(ws, err) : ts_fail(err, TS_E_NO_MEMORY, "websockets");

@@ -117,6 +117,8 @@ size_t ts_conn_send_frame(ts_conn *conn, const ts_conn_frame *message);
 size_t ts_conn_queued(const ts_conn *conn);
 /** Octets the kernel holds that the peer has not acknowledged. */
 size_t ts_conn_socket_queued(const ts_conn *conn);
+/** The network's round trip as the kernel measured it, in microseconds; -1: not known. */
+int64_t ts_conn_network_rtt_us(const ts_conn *conn);
 /** Octets the socket has taken so far. */
 uint64_t ts_conn_bytes_out(const ts_conn *conn);
 /** When something was last sent or nothing was waiting (monotonic). */

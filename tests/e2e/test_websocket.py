@@ -398,8 +398,11 @@ def test_more_variants_than_allowed_share_the_nearest(start_server):
     server = start_server("--max-variants", "2")
     put(server, "x", np.zeros((16, 16), "f4"))
     make_stream(server, "x", {"tensor": "x"})
-    clients = [ws(server, "x", f"?quality={q}") for q in (90, 20, 30, 85)]
+    clients = []
     try:
+        for quality in (90, 20, 30, 85):
+            clients.append(ws(server, "x", f"?quality={quality}"))
+            clients[-1].expect("hello")
         assert [c.frame(timeout=60).header["quality"] for c in clients] == [90, 20, 20, 90]
     finally:
         for c in clients:
