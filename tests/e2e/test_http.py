@@ -615,7 +615,8 @@ def test_the_server_tells_its_figures(edge):
 
 def test_viewers_are_listed(server):
     from wsclient import Client
-    server.put("/v1/streams/watched", json={"source": {"pattern": "bars"}})
+    r = server.put("/v1/streams/watched", json={"source": {"push": True}})
+    assert r.status_code == 201, r.text
     with Client(server.ws_url + "/v1/streams/watched/ws") as ws:
         ws.expect("hello")
         viewers = [v for v in server.get("/v1/server").json()["viewers"] if v["stream"] == "watched"]
