@@ -7,12 +7,13 @@
 #include "server/clips.h"
 #include "server/gaze.h"
 #include "server/gazeout.h"
+#include "server/gazereadout.h"
 #include "server/hub.h"
 
 /* The keys of the request that are not the session's. */
 typedef struct extras {
     const char *stream, *store;
-    const json_t *outputs;
+    const json_t *outputs, *readout;
     bool details_all;
 } extras;
 
@@ -25,7 +26,8 @@ static ts_status read_extras(const json_t *body, extras *e, ts_error *err)
 {
     static const char *const details[] = {"last", "all", NULL};
     int which = 0;
-    *e = (extras){.outputs = json_object_get(body, "outputs")};
+    *e = (extras){.outputs = json_object_get(body, "outputs"),
+                  .readout = json_object_get(body, "readout")};
     ts_status st = ts_json_get_string(body, "", "stream", &e->stream, err);
     if (st == TS_OK)
         st = ts_json_get_string(body, "", "store", &e->store, err);
@@ -42,7 +44,7 @@ static ts_status read_extras(const json_t *body, extras *e, ts_error *err)
 /* What is left is the session's. */
 static json_t *session_options(const json_t *body)
 {
-    static const char *const own[] = {"stream", "store", "outputs", "details"};
+    static const char *const own[] = {"stream", "store", "outputs", "readout", "details"};
     json_t *o = json_copy((json_t *)(uintptr_t)body);
     for (size_t i = 0; o && i < sizeof own / sizeof *own; i++)
         json_object_del(o, own[i]);
@@ -59,6 +61,7 @@ typedef struct run {
     const ts_clip *clip;
     ts_gaze_session *session;
     ts_gazeout *outputs;
+    ts_gaze_readout *readout; /* or NULL */
     bool details, details_all;
     ts_stream *stream; /* where frames are also shown; or NULL */
     json_t *frames;
@@ -109,6 +112,8 @@ static ts_status one_frame(run *r, int64_t n, ts_error *err)
     ts_status st = ts_gaze_session_step(r->session, r->queue, &image, &step, err);
     if (st == TS_OK)
         st = ts_gazeout_add(r->outputs, r->session, r->queue, &image, &step, err);
+    if (st == TS_OK && r->readout)
+        st = ts_gaze_readout_add(r->readout, step.fix.cells, step.fix.n_cells, err);
     if (st == TS_OK && r->stream)
         st = publish(r, &image, n, err);
     if (st != TS_OK)
@@ -124,17 +129,23 @@ static ts_status one_frame(run *r, int64_t n, ts_error *err)
 static ts_status answer(ts_app *app, run *r, const extras *e, bool safetensors, ts_response *res,
                         ts_error *err)
 {
-    json_t *stored = NULL;
+    json_t *stored = NULL, *readout = NULL;
     ts_buf file = {0};
     ts_status st = TS_OK;
-    if (e->store)
+    if (r->readout)
+        st = ts_gaze_readout_json(r->readout, &readout, err);
+    if (st == TS_OK && e->store)
         st = ts_gazeout_store(r->outputs, r->queue, app->store, e->store, &stored, err);
-    if (st != TS_OK)
+    if (st != TS_OK) {
+        json_decref(readout);
         return st;
+    }
     json_t *result =
         json_pack("{s:O,s:o}", "frames", r->frames, "totals", ts_gaze_totals_json(&r->totals));
     if (stored)
         json_object_set_new(result, "stored", stored);
+    if (readout)
+        json_object_set_new(result, "readout", readout);
     if (safetensors)
         st = ts_gazeout_safetensors(r->outputs, r->queue, result, &file, err);
     if (st == TS_OK && safetensors) {
@@ -162,6 +173,8 @@ static ts_status run_clip(ts_app *app, ts_request *req, ts_clip *clip, const jso
                             : read_extras(body, &e, err);
     if (st == TS_OK)
         st = ts_gazeout_create(e.outputs, clip->frames, &r.outputs, &tensors, &details, err);
+    if (st == TS_OK)
+        st = ts_gaze_readout_create(e.readout, (size_t)clip->frames, &r.readout, err);
     if (st == TS_OK && tensors && type == 0 && !e.store)
         st = ts_fail(err, TS_E_OPTION,
                      "outputs: tensors need Accept: application/vnd.safetensors, "
@@ -184,6 +197,7 @@ static ts_status run_clip(ts_app *app, ts_request *req, ts_clip *clip, const jso
     json_decref(r.frames);
     ts_stream_unref(r.stream);
     ts_gaze_session_destroy(r.session);
+    ts_gaze_readout_destroy(r.readout);
     ts_gazeout_destroy(r.outputs);
     return st;
 }

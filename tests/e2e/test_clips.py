@@ -182,6 +182,20 @@ def test_outputs_come_as_safetensors(server, birds):
     assert result["frames"][0]["path"] == "keyframe"
 
 
+def test_a_readout_gives_tokens_and_coordinates(server, birds):
+    body = {"readout": {"image_grid": [14, 14], "tubelet": 2, "video_grid": [7, 7]}}
+    r = server.post(f"/v1/clips/{birds}/gaze", json=body).json()["readout"]
+    run = RUNS["patch_diff"]["birds384x216.thr0.15"]
+    assert r["frame_tokens"] == run["order"]  # the same grid: a cell is a token
+    assert r["video_grid"] == [3, 7, 7]
+    want = {(n // 2) * 49 + (c // 14 // 2) * 7 + c % 14 // 2
+            for n, order in enumerate(run["order"]) for c in order}
+    assert set(r["video_tokens"]) == want and len(r["video_tokens"]) == len(want)
+    assert [b * 49 + y * 7 + x for _, b, y, x in r["coordinates"]] == r["video_tokens"]
+    for bad in ({"tubelet": 4}, {"image_grid": [0, 1]}, {"image_grid": 3}, {"x": 1}, []):
+        problem(server.post(f"/v1/clips/{birds}/gaze", json={"readout": bad}), 400, "bad-option")
+
+
 def test_outputs_stay_on_the_device(server, birds):
     answer = server.post(f"/v1/clips/{birds}/gaze", json={"outputs": ["mask"], "store": "g"})
     assert answer.json()["stored"] == ["g.mask"]

@@ -1,6 +1,7 @@
 #include "cl/base/fs.h"
 #include "cl/base/hash.h"
 #include "cl/models/gaze/gaze.h"
+#include "cl/models/gaze/readout.h"
 #include "server/codec.h"
 #include "tests/ref/ref_gaze.h"
 #include "tests/support/check.h"
@@ -335,6 +336,66 @@ static void every_visualisation_matches(void **state)
     json_decref(doc);
 }
 
+static void check_ids(const json_t *want, const ts_readout_ids *got, const char *what, size_t t)
+{
+    if (json_array_size(want) != got->n)
+        fail_msg("%s frame %zu: %zu tokens, want %zu", what, t, got->n, json_array_size(want));
+    for (size_t i = 0; i < got->n; i++)
+        assert_int_equal(got->id[i], json_integer_value(json_array_get(want, i)));
+}
+
+static void readout_lists_match(void **state)
+{
+    (void)state;
+    ts_error err = {0};
+    json_t *doc = expected(), *runs = json_object_get(doc, "runs");
+    json_t *readout = json_object_get(runs, "readout");
+    json_t *run = json_object_get(runs, json_string_value(json_object_get(readout, "run")));
+    static ts_gaze_cell cells[512];
+    ts_readout_options plain = {.fixation_scale = 1}, wide = {.dilation = 1, .max_tokens = 40};
+    for (size_t t = 0; t < 6; t++) {
+        ts_readout_ids ids = {0};
+        json_t *frame = json_array_get(json_object_get(run, "frames"), t);
+        size_t n =
+            cells_of(json_object_get(frame, "tokens"), json_object_get(frame, "valid"), cells);
+        CHECK_OK(ts_readout_image(cells, n, 16, 16, &plain, &ids, &err));
+        check_ids(json_array_get(json_object_get(readout, "frame_tokens"), t), &ids, "plain", t);
+        ids.n = 0;
+        CHECK_OK(ts_readout_image(cells, n, 16, 16, &wide, &ids, &err));
+        check_ids(json_array_get(json_object_get(readout, "dilation1_cap40"), t), &ids, "wide", t);
+        ts_readout_ids_finish(&ids);
+    }
+    json_decref(doc);
+}
+
+static void video_tokens_are_binned_capped_and_filled(void **state)
+{
+    (void)state;
+    ts_error err = {0};
+    int32_t a[] = {0, 3}, b[] = {3}, c[] = {1}, d[] = {2};
+    ts_readout_ids frames[4] = {{a, 2, 2}, {b, 1, 1}, {c, 1, 1}, {d, 1, 1}}, out = {0};
+    ts_readout_options o = {0};
+    /* 2x2 image tokens on a 4x4 grid, two bins of two frames. */
+    CHECK_OK(ts_readout_video(frames, 4, 2, 2, 2, 4, 4, &o, &out, &err));
+    static const int32_t want[] = {0, 1, 4, 5, 10, 11, 14, 15, 18, 19, 22, 23, 24, 25, 28, 29};
+    assert_int_equal(out.n, 16);
+    assert_memory_equal(out.id, want, sizeof want);
+    out.n = 0;
+    o.max_tokens = 5;
+    CHECK_OK(ts_readout_video(frames, 4, 2, 2, 2, 4, 4, &o, &out, &err));
+    assert_int_equal(out.n, 5);
+    out.n = 0;
+    o = (ts_readout_options){.min_tokens = 4};
+    ts_readout_ids none = {0};
+    CHECK_OK(ts_readout_video(&none, 1, 2, 2, 1, 4, 4, &o, &out, &err));
+    static const int32_t spread[] = {0, 4, 8, 11}; /* (i*15 + 2) div 4 */
+    assert_int_equal(out.n, 4);
+    assert_memory_equal(out.id, spread, sizeof spread);
+    CHECK_STATUS(TS_E_OPTION, ts_readout_video(frames, 4, 2, 2, 3, 4, 4, &o, &out, &err));
+    CHECK_STATUS(TS_E_OPTION, ts_readout_image(NULL, 0, 0, 4, &o, &out, &err));
+    ts_readout_ids_finish(&out);
+}
+
 /* ---- kernels against their twins, at odd sizes ---- */
 
 static uint32_t rng_state = 7;
@@ -588,6 +649,8 @@ int main(void)
         cmocka_unit_test(patch_differences_and_their_reconstruction_match),
         cmocka_unit_test(recorded_tokens_give_the_recorded_masks),
         cmocka_unit_test(every_visualisation_matches),
+        cmocka_unit_test(readout_lists_match),
+        cmocka_unit_test(video_tokens_are_binned_capped_and_filled),
         cmocka_unit_test(kernels_equal_their_twins_at_odd_sizes),
         cmocka_unit_test(scores_equal_their_twin_at_any_grid),
         cmocka_unit_test(keyframes_resets_and_new_sizes_take_the_whole_frame),
