@@ -143,9 +143,12 @@ async function afterReconnect() {
 
 const EVENTS_KEPT = 256;
 function onEvent(e) {
-  state.events.unshift(e);
-  state.events.length = Math.min(state.events.length, EVENTS_KEPT);
-  state.unread++;
+  /* A tensor that changes is what this page is about, not news. */
+  if (e.kind !== 'tensor' || e.event !== 'changed') {
+    state.events.unshift(e);
+    state.events.length = Math.min(state.events.length, EVENTS_KEPT);
+    state.unread++;
+  }
   if (e.kind === 'stream') {
     const s = streamOf(e.name);
     if (e.event === 'deleted' && s) { s.ended = Date.now(); emit('streams'); } else refreshStreams();

@@ -28,10 +28,10 @@ export default {
     const devices = h('div.cols'), times = h('tbody'), events = h('ul'), limits = h('tbody'), viewers = h('tbody'), refused = h('tbody'), build = h('dl.kv');
     const stages = segmented('Percentile', [['p50', 'p50'], ['p99', 'p99']], p, (v) => { p = v; drawTimes(); });
     const kinds = h('select', { 'aria-label': 'Kind of events', onchange: () => { kind = kinds.value; drawEvents(); } });
-    const viewersCard = card('c5', 'Viewers', h('span.dim'), h('table', {}, viewers)), refusedCard = card('c6', 'Refused requests', '', h('table', {}, refused)), deviceCards = new Map();
+    const viewersCard = card('c7', 'Viewers', h('span.dim'), h('table', {}, viewers)), refusedCard = card('c5', 'Refused requests', '', h('table', {}, refused)), deviceCards = new Map();
     shell.page.replaceChildren(h('div.page', {}, h('div.strip', {}, figures.map((f) => f.el)), devices, h('div.cols', {},
       card('c7', 'Where a frame’s time goes', stages, h('table', {}, h('thead', {}, h('tr', {}, h('th', { text: 'Stream' }), h('th', {}, h('span.sr', { text: 'Stages' })), h('th.r', { text: 'total, ms' }), h('th.r.hide-s', { text: 'fps' }))), times), h('div.legend', {}, ['wait', 'upload', 'range', 'render', 'readback', 'encode', 'send'].map((k) => h('span', {}, h('i', { vars: { '--c': `var(--st-${k})` } }), k)))),
-      card('c5', 'Events', kinds, events), card('c7', 'Limits', btn('copy', 'Copy config', { text: 'Copy config', quiet: 1, on: async () => shell.copy(JSON.stringify(await api.get('v1/config'), null, 2)) }), h('table', {}, limits)), viewersCard, refusedCard, card('c6', 'Build', '', build))));
+      card('c5', 'Events', kinds, events), card('c7', 'Limits', btn('copy', 'Copy config', { text: 'Copy config', quiet: 1, on: async () => shell.copy(JSON.stringify(await api.get('v1/config'), null, 2)) }), h('table', {}, limits)), card('c5', 'Build', '', build), viewersCard, refusedCard)));
 
     function drawDevices(list) {
       for (const d of list) {
@@ -63,12 +63,13 @@ export default {
     }
     /* Figures from the streams' metrics, for a server that sends none. */
     function sample(s, metrics) {
-      const sum = (f) => metrics.reduce((a, m) => a + (f(m) || 0), 0), drops = (m) => Object.values(m.frames_dropped || {}).reduce((a, v) => a + v, 0);
-      const q = { t: Date.now() / 1000, sent: sum((m) => m.frames_sent), out: sum((m) => m.bytes_out), viewers: s.viewers?.length ?? num(s.viewers) ?? sum((m) => m.subscribers), host_memory_bytes: s.host_memory_bytes ?? s.memory?.rss_bytes, put_to_frame_ms_p99: Math.max(0, ...metrics.map((m) => m.frame_time_ms?.total?.p99 || 0)), dropped: sum(drops), produced: sum((m) => m.frames_produced) }, last = kept.at(-1);
+      const sum = (f) => metrics.reduce((a, m) => a + (f(m) || 0), 0), drops = (m) => Object.entries(m.frames_dropped || {}).reduce((a, [k, v]) => a + (k === 'superseded' ? 0 : v), 0); /* a newer version is no loss to a viewer */
+      const q = { t: Date.now() / 1000, sent: sum((m) => m.frames_sent), out: sum((m) => m.bytes_out), viewers: s.viewers?.length ?? num(s.viewers) ?? sum((m) => m.subscribers), host_memory_bytes: s.host_memory_bytes ?? s.memory?.rss_bytes, put_to_frame_ms_p99: Math.max(0, ...metrics.map((m) => m.frame_time_ms?.total?.p99 || 0)), dropped: sum(drops) }, last = kept.at(-1);
       if (last && q.t > last.t) {
         q.frames_sent_per_s = Math.max(0, (q.sent - last.sent) / (q.t - last.t));
         q.bytes_out_per_s = Math.max(0, (q.out - last.out) / (q.t - last.t));
-        q.dropped_percent = q.produced > last.produced ? Math.max(0, (q.dropped - last.dropped) / (q.produced - last.produced) * 100) : 0;
+        const sent = q.sent - last.sent, lost = Math.max(0, q.dropped - last.dropped);
+        q.dropped_percent = sent + lost > 0 ? lost / (sent + lost) * 100 : 0;
       }
       kept.push(q);
       kept.splice(0, kept.length - 900);
