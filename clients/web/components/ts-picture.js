@@ -243,7 +243,8 @@ export class TsPicture extends HTMLElement {
     if (!this.cursor && !this.pinned) return;
     if (!r.index) { this.tip.hidden = true; this.onValue(undefined); return; }
     this.last = r;
-    const values = [].concat(r.value), v = values.length === 1 ? values[0] : undefined;
+    const words = { nan: 'NaN', posinf: '∞', '+inf': '∞', inf: '∞', neginf: '−∞', '-inf': '−∞' };
+    const values = [].concat(r.value).map((x) => x ?? words[r.class] ?? 'NaN'), v = values.length === 1 ? values[0] : undefined;
     const sw = h('i');
     if (r.rgb) sw.style.background = `rgb(${r.rgb.map(Number).join(',')})`;
     const text = values.map((x) => (typeof x === 'number' ? g3(x) : String(x).replace('-', '−'))).join(', ');

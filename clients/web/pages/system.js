@@ -107,8 +107,7 @@ export default {
     async function load() {
       const token = shell.token;
       try {
-        const s = await api.get(`v1/server${state.server?.samples ? `?window=${span}` : ''}`);
-        pick.hidden = !s.samples;
+        const s = await api.get(`v1/server?window=${span}`);
         last = (await Promise.all(state.streams.filter((x) => !x.ended).slice(0, 24).map((x) => api.get(`v1/streams/${x.name}/metrics`).then((m) => [x.name, m], () => null)))).filter(Boolean);
         if (!shell.alive(token)) return;
         chip.textContent = `tensorscope ${s.version || ''}${s.uptime_s !== undefined ? `, up ${up(s.uptime_s)}` : ''}`;
