@@ -352,19 +352,27 @@ static ts_status apply_document(parser *p, const char *path, const char *text, j
     return TS_OK;
 }
 
+static ts_status apply_text(parser *p, const char *name, ts_buf *text)
+{
+    ts_error inner = {0};
+    json_t *document = NULL;
+    ts_status st = ts_json_parse(text->data, text->len, &document, &inner);
+    if (st != TS_OK)
+        st = ts_fail(p->err, TS_E_OPTION, "--config %.200s: %.250s", name, inner.text);
+    else
+        st = apply_document(p, name, ts_buf_cstr(text), document);
+    json_decref(document);
+    ts_error_clear(&inner);
+    return st;
+}
+
 static ts_status apply_file(parser *p, const char *path)
 {
     ts_buf text = {0};
-    json_t *document = NULL;
     ts_error inner = {0};
-    ts_status st = ts_fs_read(path, 1 << 20, &text, &inner);
-    if (st == TS_OK)
-        st = ts_json_parse(text.data, text.len, &document, &inner);
-    if (st != TS_OK)
-        st = ts_fail(p->err, TS_E_OPTION, "--config %.200s: %.250s", path, inner.text);
-    else
-        st = apply_document(p, path, ts_buf_cstr(&text), document);
-    json_decref(document);
+    ts_status st = ts_fs_read(path, 1 << 20, &text, &inner) == TS_OK
+                       ? apply_text(p, path, &text)
+                       : ts_fail(p->err, TS_E_OPTION, "--config %.200s: %.250s", path, inner.text);
     ts_error_clear(&inner);
     ts_buf_finish(&text);
     return st;
@@ -580,16 +588,31 @@ ts_status ts_options_parse(int argc, char **argv, char **environment, ts_options
     return st;
 }
 
-ts_status ts_options_check_file(const char *path, ts_error *err)
+static ts_status check(const char *name, ts_buf *text, ts_error *err)
 {
     ts_options options = {0};
     parser p = {.options = &options, .err = err};
     ts_status st = set_defaults(&p);
     if (st == TS_OK)
-        st = apply_file(&p, path);
+        st = text ? apply_text(&p, name, text) : apply_file(&p, name);
     if (st == TS_OK)
         st = validate(&options, err);
     ts_options_finish(&options);
+    return st;
+}
+
+ts_status ts_options_check_file(const char *path, ts_error *err)
+{
+    return check(path, NULL, err);
+}
+
+ts_status ts_options_check_text(const void *data, size_t len, ts_error *err)
+{
+    ts_buf text = {0};
+    ts_buf_append(&text, data, len);
+    ts_status st =
+        text.failed ? ts_fail(err, TS_E_NO_MEMORY, "options") : check("text", &text, err);
+    ts_buf_finish(&text);
     return st;
 }
 

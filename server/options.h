@@ -46,6 +46,8 @@ TS_CHECKED ts_status ts_options_parse(int argc, char **argv, char **environment,
                                       bool *help, ts_error *err);
 /** Check one configuration file (tensorscope check-config). */
 TS_CHECKED ts_status ts_options_check_file(const char *path, ts_error *err);
+/** The same for a file's content. */
+TS_CHECKED ts_status ts_options_check_text(const void *data, size_t len, ts_error *err);
 void ts_options_finish(ts_options *options);
 /** The text of `tensorscope serve --help`, one option per line, appended. */
 void ts_options_help(ts_buf *out);
