@@ -211,8 +211,13 @@ static void note_name(void *arg, const char *name)
 }
 
 /* Make the view that is really rendered: the stream's, the watcher's patch, the source's part. */
-static ts_status compose(unit *u, const pass *p, ts_error *err)
+static ts_status compose(unit *u, pass *p, ts_error *err)
 {
+    if (!p->view) { /* the source's part changed while the snapshot was taken */
+        pthread_mutex_lock(&p->stream->hub->hub_lock);
+        p->view = json_deep_copy(p->stream->view_json);
+        pthread_mutex_unlock(&p->stream->hub->hub_lock);
+    }
     json_t *view = u->patch ? ts_json_merge_patch(p->view, u->patch) : json_deep_copy(p->view);
     json_t *composed = NULL;
     ts_view *parsed = NULL;

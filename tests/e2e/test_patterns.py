@@ -1,0 +1,37 @@
+"""Sources that the server makes itself: patterns, and globs that grow panels."""
+import numpy as np
+import pytest
+from test_websocket import make_stream, put, ws
+
+
+@pytest.mark.parametrize("name", ["waves", "rotor", "cells", "matrot"])
+def test_patterns_move(server, name):
+    make_stream(server, name, {"pattern": name, "width": 64, "height": 48}, output={"max_fps": 30})
+    with ws(server, name) as c:
+        first = c.frame(timeout=60)
+        assert (first.header["width"], first.header["height"]) == (64, 48)
+        later = c.frame()
+        while later.header["step"] < 10:
+            later = c.frame()
+        assert later.header["seq"] > first.header["seq"]
+        assert np.abs(later.image().astype(int) - first.image()).mean() > 2
+        steps = [c.frame().header["step"] for _ in range(10)]
+        assert steps == sorted(set(steps))
+    r = server.put("/v1/streams/bad", json={"source": {"pattern": "plaid"}})
+    assert r.status_code == 400 and "waves" in r.json()["detail"]
+
+
+def test_glob_grows_panels(server):
+    make_stream(server, "globs", {"glob": "grads.*"}, {"canvas": {"width": 200, "height": 100}})
+    with ws(server, "globs") as c:
+        c.frame(timeout=60)  # the pattern on a card
+        put(server, "grads.a", np.zeros((8, 8), "f4"))
+        f = c.frame()
+        while (f.header["width"], f.header["height"]) != (200, 100):
+            f = c.frame()
+        one = f.image()
+        put(server, "grads.b", np.ones((8, 8), "f4"))
+        two = c.frame().image()
+        assert not np.array_equal(one, two)
+        put(server, "other", np.ones((8, 8), "f4"))
+        c.no_frame(0.4)
