@@ -388,7 +388,8 @@ static ts_status check_names(const ts_st_header *file, ts_error *err)
 
 static ts_status check_cover(ts_st_header *file, uint64_t file_bytes, ts_error *err)
 {
-    qsort(file->entries, file->n, sizeof *file->entries, by_offset);
+    if (file->n)
+        qsort(file->entries, file->n, sizeof *file->entries, by_offset);
     uint64_t end = 0;
     for (size_t i = 0; i < file->n; i++) {
         const ts_st_entry *e = &file->entries[i];
