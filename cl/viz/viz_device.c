@@ -41,14 +41,22 @@ ts_status viz_launch(ts_viz *viz, const char *family, int dtype, const char *nam
                      const size_t global[3], const size_t *local, const ts_arg *args, size_t n_args,
                      ts_error *err)
 {
-    char options[32] = "";
+    char options[64] = "";
     if (dtype >= 0)
-        snprintf(options, sizeof options, "-DTS_IN=%d", dtype);
+        snprintf(options, sizeof options, "-DTS_IN=%d%s", dtype, viz->build_options);
     ts_kernel *kernel = NULL;
     ts_status st = ts_queue_kernel(viz->queue, family, options, name, &kernel, err);
     if (st != TS_OK)
         return st;
     return ts_launch(viz->queue, kernel, 3, global, local, args, n_args, err);
+}
+
+void viz_test_as(ts_viz *viz, bool as_gpu, bool without_doubles)
+{
+    snprintf(viz->build_options, sizeof viz->build_options, "%s%s", as_gpu ? " -DVIZ_AS_GPU" : "",
+             without_doubles ? " -DVIZ_NO_FP64" : "");
+    viz->cpu = viz->cpu && !as_gpu;
+    viz->fp64 = viz->fp64 && !without_doubles;
 }
 
 ts_arg viz_slot_arg(const ts_viz *viz, const slot *s)

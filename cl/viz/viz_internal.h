@@ -90,6 +90,7 @@ struct ts_viz {
     ts_device *device;
     ts_queue *queue; /* of the call in progress */
     bool fp64, cpu;
+    char build_options[40]; /* of tests: see viz_test_as() */
     uint32_t units;
     uint64_t serial;
     part_state *parts[VIEW_MAX_PANELS + 2]; /* made when first drawn */
@@ -143,6 +144,8 @@ void axis_finish(axis_table *a);
 TS_CHECKED ts_status viz_launch(ts_viz *viz, const char *family, int dtype, const char *name,
                                 const size_t global[3], const size_t *local, const ts_arg *args,
                                 size_t n_args, ts_error *err);
+/** For tests on a CPU device: take the kernels' other branches. Before the first frame. */
+void viz_test_as(ts_viz *viz, bool as_gpu, bool without_doubles);
 #define SIZES(...) ((const size_t[3]){__VA_ARGS__})
 /* A buffer argument that must not be NULL even where the kernel does not look at it. */
 ts_arg viz_slot_arg(const ts_viz *viz, const slot *s);

@@ -10,11 +10,13 @@
 #include "cl/tensor/store.h"
 #include "cl/tensor/tensor_json.h"
 #include "cl/viz/viz.h"
+#include "cl/viz/viz_internal.h"
 #include "server/codec.h"
 #include "tests/support/check.h"
 #include "tests/support/gpu.h"
 
 static test_gpu gpu;
+static bool as_gpu, without_doubles;
 static ts_uploader *uploader;
 
 typedef struct upload {
@@ -194,6 +196,7 @@ static void run_case(void **state)
     ts_viz *viz = NULL;
     ts_store *store = NULL;
     CHECK_OK(ts_viz_create(gpu.device, &viz, &err));
+    viz_test_as(viz, as_gpu, without_doubles);
     CHECK_OK(ts_store_create(16, &store, &err));
     for (size_t i = 0; i < up.n; i++) {
         bool created;
@@ -232,8 +235,12 @@ static int teardown(void **state)
     return 0;
 }
 
+/* TENSORSCOPE_TEST_AS=gpu takes the branches of other devices, no-fp64 those without doubles. */
 int main(void)
 {
+    const char *as = getenv("TENSORSCOPE_TEST_AS");
+    as_gpu = as && strstr(as, "gpu");
+    without_doubles = as && strstr(as, "no-fp64");
     char path[512];
     snprintf(path, sizeof path, "%s/golden/tensor-video/manifest.json", TS_TEST_DIR);
     json_t *manifest = json_load_file(path, 0, NULL);
