@@ -123,6 +123,22 @@ inline uchar blend(uchar src, float over, float alpha)
     return convert_uchar_sat(round((float)src * (1.0f - alpha) + over * alpha));
 }
 
+/* Sixteen of the same at once: half away from zero for v >= 0, without a library call. */
+inline uchar16 round_u8(float16 v)
+{
+    int16 i = convert_int16(v);
+    i -= v - convert_float16(i) >= 0.5f; /* true is -1 */
+    return convert_uchar16_sat(i);
+}
+
+/* Four pixels mixed with one colour that is already multiplied by alpha; alpha stays. */
+inline uchar16 blend4(uchar16 src, float16 over, float keep)
+{
+    uchar16 v = round_u8(convert_float16(src) * keep + over);
+    v.s37bf = src.s37bf;
+    return v;
+}
+
 /*
  * out = masked ? (blend_white ? mix of cur and white : cur) : (blend_white ? cur : out), and where
  * want_error is set, error[block] = sum over R, G, B of (out - cur)^2.
@@ -143,7 +159,22 @@ kernel void gaze_update(global const uchar *cur, ulong cur_off, global uchar *ou
         global const ushort *m = top + (ulong)y * w;
         uint row = 0; /* at most 3 * 65025 * 16384 < 2^32 */
         int x = bx;
-        if (!blend_white) {
+        if (blend_white) {
+            float16 white = 255.0f * alpha;
+            uint16 acc = 0;
+            for (; x + 4 <= ex; x += 4) {
+                uchar16 a = vload16(0, c + 4 * (ulong)x);
+                ushort4 k = vload4(0, m + x);
+                char4 on = convert_char4(k != (ushort4)0);
+                char16 pick = on.xxxxyyyyzzzzwwww;
+                uchar16 b = select(a, blend4(a, white, 1.0f - alpha), pick);
+                vstore16(b, 0, o + 4 * (ulong)x);
+                uint16 d = convert_uint16(abs_diff(a, b));
+                acc += d * d;
+            }
+            uint4 t = acc.s0123 + acc.s4567 + acc.s89ab + acc.scdef;
+            row += t.x + t.y + t.z;
+        } else {
             uint16 acc = 0;
             for (; x + 4 <= ex; x += 4) {
                 uchar16 a = vload16(0, c + 4 * (ulong)x), b = vload16(0, o + 4 * (ulong)x);
@@ -211,12 +242,65 @@ kernel void gaze_sum(global const ulong *error, int n, global ulong *sums, int n
 #define PANEL_MASK      3
 #define PANEL_COPY      4
 
+/* Columns [x, end) of a row with one value each of four, i.e. one colour. */
+inline void fill_run(global uchar *o, int x, int end, uchar4 v)
+{
+    for (; x + 4 <= end; x += 4)
+        vstore16(v.xyzwxyzwxyzwxyzw, 0, o + 4 * (ulong)x);
+    for (; x < end; x++)
+        vstore4(v, x, o);
+}
+
+inline void copy_run(global const uchar *c, global uchar *o, int x, int end)
+{
+    for (; x + 4 <= end; x += 4)
+        vstore16(vload16(0, c + 4 * (ulong)x), 0, o + 4 * (ulong)x);
+    for (; x < end; x++)
+        vstore4(vload4(x, c), x, o);
+}
+
+/* Source pixels mixed with one colour. */
+inline void blend_run(global const uchar *c, global uchar *o, int x, int end, float4 colour,
+                      float alpha)
+{
+    float16 over = colour.xyzwxyzwxyzwxyzw * alpha;
+    for (; x + 4 <= end; x += 4)
+        vstore16(blend4(vload16(0, c + 4 * (ulong)x), over, 1.0f - alpha), 0, o + 4 * (ulong)x);
+    for (; x < end; x++) {
+        uchar4 s = vload4(x, c);
+        vstore4((uchar4)(blend(s.x, colour.x, alpha), blend(s.y, colour.y, alpha),
+                         blend(s.z, colour.z, alpha), s.w),
+                x, o);
+    }
+}
+
+/* Where the run of equal values that starts at x ends. */
+inline int run_end(global const ushort *top, int x, int end)
+{
+    ushort k = top[x];
+    for (x++; x + 16 <= end && !any(vload16(0, top + x) != (ushort16)k); x += 16)
+        ;
+    while (x < end && top[x] == k)
+        x++;
+    return x;
+}
+
+inline void draw_run(global const uchar *c, global uchar *o, int x, int end, float4 colour,
+                     int mode, float alpha)
+{
+    if (mode == PANEL_OVERLAY)
+        fill_run(o, x, end, convert_uchar4(colour));
+    else
+        blend_run(c, o, x, end, colour, alpha);
+}
+
 /*
  * A panel into columns [dst_x, dst_x + w) of a picture with dst_w pixels a row.
  * PANEL_OVERLAY: the drawn cells (0.42 of the colour, a border in full) on opaque black;
  * PANEL_IMAGE: those mixed over the picture inside the union, the picture outside;
  * PANEL_MASK_ONLY: the same inside, transparent black outside; PANEL_MASK: white or black, opaque;
  * PANEL_COPY: the picture. tints: one colour per rectangle. Global: blocks across, blocks down.
+ * Each row is drawn by runs of pixels that belong to one cell.
  */
 kernel void gaze_panel(global const uchar *cur, ulong cur_off, global const ushort *top,
                        global const int4 *rects, global const uchar4 *tints, int w, int h, int mode,
@@ -225,33 +309,39 @@ kernel void gaze_panel(global const uchar *cur, ulong cur_off, global const usho
     int bx = get_global_id(0) * bw, by = get_global_id(1) * bh;
     if (bx >= w || by >= h)
         return;
+    int ex = min(bx + bw, w);
     for (int y = by; y < min(by + bh, h); y++) {
         global const uchar *c = cur + cur_off + (ulong)y * w * 4;
+        global const ushort *row = top + (ulong)y * w;
         global uchar *o = dst + ((ulong)y * dst_w + dst_x) * 4;
-        for (int x = bx; x < min(bx + bw, w); x++) {
-            int k = mode == PANEL_COPY ? 0 : top[(ulong)y * w + x];
-            uchar4 v = 0;
-            if (mode == PANEL_COPY || (mode == PANEL_IMAGE && !k))
-                v = vload4(x, c);
-            else if (mode == PANEL_MASK)
-                v = (uchar4)((uchar3)(k ? 255 : 0), 255);
+        if (mode == PANEL_COPY) {
+            copy_run(c, o, bx, ex);
+            continue;
+        }
+        for (int x = bx, end; x < ex; x = end) {
+            int k = row[x];
+            end = run_end(row, x, ex);
+            if (mode == PANEL_MASK)
+                fill_run(o, x, end, (uchar4)((uchar3)(k ? 255 : 0), 255));
+            else if (!k && mode == PANEL_IMAGE)
+                copy_run(c, o, x, end);
             else if (!k)
-                v.w = mode == PANEL_OVERLAY ? 255 : 0;
+                fill_run(o, x, end, (uchar4)(0, 0, 0, mode == PANEL_OVERLAY ? 255 : 0));
             else {
                 int4 r = rects[k - 1];
-                uchar4 t = tints[k - 1];
-                bool border = x == r.x || x == r.z - 1 || y == r.y || y == r.w - 1;
-                float3 over = convert_float3(t.xyz);
-                if (!border)
-                    over = round(0.42f * over);
-                v = (uchar4)(convert_uchar3(over), 255);
-                if (mode != PANEL_OVERLAY) {
-                    uchar4 s = vload4(x, c);
-                    v = (uchar4)(blend(s.x, over.x, alpha), blend(s.y, over.y, alpha),
-                                 blend(s.z, over.z, alpha), s.w);
+                float4 full = convert_float4(tints[k - 1]), inner = full;
+                inner.xyz = round(0.42f * full.xyz);
+                if (y == r.y || y == r.w - 1) {
+                    draw_run(c, o, x, end, full, mode, alpha);
+                    continue;
                 }
+                int x0 = x, x1 = end; /* without the border's columns */
+                if (x0 == r.x)
+                    draw_run(c, o, x0, x0 + 1, full, mode, alpha), x0++;
+                if (x1 == r.z && x1 > x0)
+                    draw_run(c, o, x1 - 1, x1, full, mode, alpha), x1--;
+                draw_run(c, o, x0, x1, inner, mode, alpha);
             }
-            vstore4(v, x, o);
         }
     }
 }
