@@ -34,13 +34,13 @@ function queue(shell, page) {
     table.hidden = !fits.length;
     blank.hidden = fits.length > 0;
     body.replaceChildren(...fits.map((f) => h('tr', {}, h('td', {}, h('a.nm', { href: `#/fits/${f.id}` }, h(`i.dot.${f.state === 'failed' ? 'err' : RUNNING.test(f.state) ? 'live' : 'idle'}`), f.id)), h('td', { text: f.state, title: f.error }), h('td', { text: `${group(f.step ?? 0)} / ${group(f.max_steps ?? 0)}` }), h('td.bar', {}, bar(f)), h('td.r', { text: g3(psnr(f)) }), h('td.r', { text: g3(f.ssim) }), h('td.r', { text: g3(f.steps_per_second) }), h('td.r', { text: RUNNING.test(f.state) && f.eta ? ago(f.eta) : '' }))));
-    drawSweeps(fits.filter((f) => f.sweep));
+    drawSweeps(fits.filter((f) => f.batch));
   }
   function drawSweeps(fits) {
-    const by = Map.groupBy ? Map.groupBy(fits, (f) => f.sweep) : new Map();
+    const by = Map.groupBy ? Map.groupBy(fits, (f) => f.batch) : new Map();
     sweeps.replaceChildren(...[...by].map(([id, l]) => {
-      const counts = [...new Set(l.map((f) => f.num_gaussians))].sort((a, b) => a - b), images = [...new Set(l.map((f) => f.image))];
-      return h('article.card', {}, h('header', {}, h('h2', { text: `Sweep ${id}` })), h('div.body.scroll', {}, h('table', {}, h('tr', {}, h('th', { text: 'Image' }), counts.map((c) => h('th.r', { text: group(c) }))), images.map((im) => { const best = Math.max(...l.filter((f) => f.image === im).map((f) => psnr(f) ?? -1)); return h('tr', {}, h('td', { text: im }), counts.map((c) => { const f = l.find((q) => q.image === im && q.num_gaussians === c); return h('td.r', {}, f && h(psnr(f) === best ? 'b' : 'a', { href: `#/fits/${f.id}`, text: g3(psnr(f)) })); })); }))));
+      const counts = [...new Set(l.map((f) => f.num_gaussians))].sort((a, b) => a - b), image = (f) => f.config?.image || f.name, images = [...new Set(l.map(image))];
+      return h('article.card', {}, h('header', {}, h('h2', { text: `Sweep ${id}` })), h('div.body.scroll', {}, h('table', {}, h('tr', {}, h('th', { text: 'Image' }), counts.map((c) => h('th.r', { text: group(c) }))), images.map((im) => { const best = Math.max(...l.filter((f) => image(f) === im).map((f) => psnr(f) ?? -1)); return h('tr', {}, h('td', { text: im }), counts.map((c) => { const f = l.find((q) => image(q) === im && q.num_gaussians === c); return h('td.r', {}, f && h(psnr(f) === best ? 'b' : 'a', { href: `#/fits/${f.id}`, text: g3(psnr(f)) })); })); }))));
     }));
   }
   async function begin(files) {
@@ -115,7 +115,7 @@ async function one(shell, page) {
     chip.replaceChildren(h(`i.dot.${fit.state === 'failed' ? 'err' : run ? 'live' : 'idle'}`), `${fit.state}, step ${group(fit.step ?? 0)}${fit.max_steps ? ` of ${group(fit.max_steps)}` : ''}`);
     pause.hidden = finish.hidden = !run;
     pause.lastChild.textContent = fit.state === 'paused' ? 'Resume' : 'Pause';
-    point(fit.step, psnr(fit), fit.total_loss ?? fit.losses?.total ?? fit.losses?.total_loss);
+    point(fit.step, psnr(fit), fit.total_loss);
     stats.replaceChildren(...[['PSNR, dB', psnr(fit)], ['SSIM', fit.ssim], ['count', fit.count], ['steps/s', fit.steps_per_second], ['left, s', run ? fit.eta : undefined], ['LR scale', fit.lr_scale]].filter(([, v]) => typeof v === 'number').map(([k, v]) => h('div', {}, h('dt', { text: k }), h('dd', { text: g3(v) }))));
     if (fit.error) shell.fail('The fit failed')(new Error(fit.error.detail || fit.error));
   }

@@ -7,7 +7,7 @@ import { chart } from '../lib/chart.js';
 const STAGES = [['source', 'camera', ['demux', 'decode']], ['upload', 'db', ['upload', 'convert']], ['detector', 'gaze', ['detect']], ['tracking', 'fit', ['select', 'track', 'mot']], ['camera', 'box', ['camera']], ['overlay', 'live', ['crop', 'overlay', 'download']], ['output', 'film', ['encode']], ['sinks', 'right', ['mux']]];
 const HOT = /^(detector\.confidence|select\.|camera\.(?!mode)|overlay\.|sinks\[\d+\]\.bitrate)/, CHECK_MS = 400;
 const DOC = '{\n  "source": {"url": "rtsp://host/stream"},\n  "detector": {"kind": "model", "model": "rf-detr-nano"},\n  "sinks": [{"kind": "ws"}]\n}';
-const dot = (s) => (/run|live/.test(s) ? 'live' : /fail|error/.test(s) ? 'err' : /reconn|start|wait|stall/.test(s) ? 'warn' : 'idle');
+const dot = (s) => (/run|live/i.test(s) ? 'live' : /fail|error/i.test(s) ? 'err' : /reconn|start|wait|stall|degrad/i.test(s) ? 'warn' : 'idle');
 
 export default {
   title: 'Pipelines',
@@ -25,7 +25,7 @@ function list(shell, page) {
     try { all = (await api.get('v1/pipelines')).pipelines; } catch (e) { blank.firstChild.textContent = e.message; }
     card.hidden = !all.length;
     blank.hidden = all.length > 0;
-    body.replaceChildren(...all.map((p) => h('tr', {}, h('td', {}, h('a.nm', { href: `#/pipelines/${p.name || p.id}` }, h(`i.dot.${dot(p.state)}`), p.name || p.id)), h('td', { text: p.state }), h('td', { text: p.document?.source?.url || p.source?.url || '' }), h('td.r', { text: p.fps?.toFixed?.(1) ?? '' }), h('td.r', { text: p.drops?.total ?? p.frames_dropped ?? '' }))));
+    body.replaceChildren(...all.map((p) => h('tr', {}, h('td', {}, h('a.nm', { href: `#/pipelines/${p.name || p.id}` }, h(`i.dot.${dot(p.state)}`), p.name || p.id)), h('td', { text: (p.state || '').toLowerCase() }), h('td', { text: p.document?.source?.url || '' }), h('td.r', { text: p.fps?.toFixed(1) ?? '' }), h('td.r', { text: p.frames_dropped?.mailbox ?? '' }))));
   }
   async function create() {
     const name = h('input.inp', { 'aria-label': 'Name', value: 'gate' }), doc = h('textarea', { rows: 8, 'aria-label': 'Document', value: DOC, spellcheck: false }), msg = h('div.msg');
@@ -89,15 +89,15 @@ async function one(shell, page) {
     try { p = await api.get(`v1/pipelines/${id}`); } catch (e) { if (shell.alive(token)) { chip.textContent = e.message; } return; }
     if (!shell.alive(token)) return;
     doc = p.document || p.config || doc || {};
-    chip.replaceChildren(h(`i.dot.${dot(p.state)}`), `${p.state}${p.fps ? `, ${p.fps.toFixed(1)} fps` : ''}${/reconn|stall/.test(p.state) ? ', NO SIGNAL' : ''}`);
+    chip.replaceChildren(h(`i.dot.${dot(p.state)}`), `${p.state.toLowerCase()}${p.fps ? `, ${p.fps.toFixed(1)} fps` : ''}${/reconn|stall/i.test(p.state) ? ', NO SIGNAL' : ''}`);
     const text = JSON.stringify(doc, null, 2);
     if (text !== clean && document.activeElement !== area) { clean = text; area.value = text; number(); valid.replaceChildren(h('i.dot.live'), 'valid'); }
     drawStages(p);
-    sinks.replaceChildren(...(p.sinks || doc.sinks || []).flatMap((s) => [h('dt', { text: s.kind }), h('dd', { text: [s.state, s.url || s.dir || s.path, s.error].filter(Boolean).join(' · ') })]));
-    events.replaceChildren(...(p.events || []).slice(-12).reverse().map((e) => h('li.ev', {}, h('time', { text: timeOfDay(e.time ?? e.t ?? 0) }), h(`i.dot.${dot(e.state || e.event || '')}`), h('p', {}, `${e.text || e.event || e.state} `, h('span', { text: e.detail || e.reason || '' })))));
+    sinks.replaceChildren(...(p.sinks || doc.sinks || []).flatMap((s) => [h('dt', { text: s.kind }), h('dd', { text: [(s.state || '').toLowerCase(), s.url || s.dir || s.path, s.error?.detail || s.error].filter(Boolean).join(' · ') })]));
+    events.replaceChildren(...(p.events || []).slice(-12).reverse().map((e) => h('li.ev', {}, h('time', { text: timeOfDay(e.t ?? 0) }), h(`i.dot.${dot(e.to || '')}`), h('p', {}, `${(e.to || '').toLowerCase()}. `, h('span', { text: [e.reason, e.detail].filter(Boolean).join(': ') })))));
   }
   function drawStages(p) {
-    const t = p.timings || p.stages || p.stage_ms || {}, of = (k) => { const v = t[k]; return typeof v === 'number' ? v : v?.p50 ?? 0; };
+    const t = p.timings_ms || {}, of = (k) => { const v = t[k]; return typeof v === 'number' ? v : v?.p50 ?? 0; };
     const rows = STAGES.map(([name, ic, keys]) => ({ name, ic, v: keys.reduce((a, k) => a + of(k), 0) })), slow = rows.reduce((a, b) => (b.v > a.v ? b : a)), fact = { source: doc.source?.url, detector: doc.detector?.model || doc.detector?.kind, camera: doc.camera?.mode, output: doc.output && `${doc.output.width} × ${doc.output.height}`, sinks: doc.sinks?.map((s) => s.kind).join(', ') };
     flow.replaceChildren(...rows.flatMap((r, i) => [i ? h('div.wire', { 'aria-hidden': 'true' }, p.queues?.[r.name] !== undefined && h('span', { text: p.queues[r.name] })) : '', h(`button.stagebox${r === slow && r.v > 0 ? '.slow' : ''}`, { type: 'button', 'aria-pressed': String(part === r.name), 'aria-label': `${r.name}, ${ms(r.v)} ms${r === slow ? ', slowest' : ''}`, onclick: () => { part = r.name; const at = area.value.indexOf(`"${r.name}"`); if (at >= 0) { area.focus(); area.setSelectionRange(at, at + r.name.length + 2); area.parentNode.scrollTop = area.value.slice(0, at).split('\n').length * 18 - 60; } drawStages(p); } }, h('span.k', { text: r.name }), h('div.v', {}, ms(r.v), h('small', { text: ' ms' })), h('div.s', { text: fact[r.name] || '\u00a0' }))]).filter(Boolean));
     const now = Date.now() / 1000, colours = ['--st-render', '--st-encode', '--st-upload'];
