@@ -285,7 +285,7 @@ def test_max_streams(start_server):
 
 
 def serve_live(server, live, seconds):
-    """Change the tensor three times a second; returns the puts, the frames each client got, the slowest put."""
+    """Change the tensor five times a second; returns the puts, the frames each client got, the slowest put."""
     import selectors
     selector = selectors.DefaultSelector()
     for c in live:
@@ -299,9 +299,9 @@ def serve_live(server, live, seconds):
             put(server, "big", np.random.default_rng(puts).random((64, 64), dtype="f4"))
             slow = max(slow, time.monotonic() - now)
             puts += 1
-            next_put += 0.33
+            next_put += 0.2
         for key, _ in selector.select(0.01):
-            counts[id(key.data)] += not isinstance(key.data.message(5), dict)
+            counts[id(key.data)] += sum(not isinstance(m, dict) for m in key.data.drain())
     selector.close()
     return puts, sorted(counts.values()), slow
 
@@ -318,7 +318,7 @@ def test_two_hundred_subscribers_of_which_twenty_never_read(server):
         dead = [ws(server, "big", auto_pong=False, rcvbuf=4096) for _ in range(20)]
         puts, beside, slow = serve_live(server, live, 4)
         rate0, rate = np.median(alone) / puts0, np.median(beside) / puts
-        assert rate > 0.85 * rate0, f"{rate:.2f} frames a put beside dead ones, {rate0:.2f} without"
+        assert rate > 0.95 * rate0 > 0.85, f"{rate:.2f} frames a put beside dead ones, {rate0:.2f} without"
         assert beside[0] > 0.8 * np.median(beside), f"somebody was left behind: {beside[:5]}"
         assert slow < 2.0, f"a put took {slow:.2f} s"
     finally:

@@ -109,6 +109,36 @@ class Client:
                 raise Closed(1006)
             self.buffer += data
 
+    def ready(self):
+        """Whether a whole frame lies in the buffer, so that no socket will tell of it."""
+        if len(self.buffer) < 2:
+            return False
+        n, at = self.buffer[1], 2
+        if n == 126:
+            n, at = (struct.unpack(">H", self.buffer[2:4])[0], 4) if len(self.buffer) >= 4 else (1 << 62, 4)
+        elif n == 127:
+            n, at = (struct.unpack(">Q", self.buffer[2:10])[0], 10) if len(self.buffer) >= 10 else (1 << 62, 10)
+        return len(self.buffer) >= at + n
+
+    def drain(self):
+        """The messages that have arrived; reads the socket once, and answers pings."""
+        self.s.setblocking(False)
+        try:
+            self.buffer += self.s.recv(1 << 18)
+        except BlockingIOError:
+            pass
+        self.s.settimeout(self.timeout)
+        out = []
+        while self.ready():
+            if self.buffer[0] & 15 == 9:  # answer it without waiting for what follows
+                n = self.buffer[1]
+                data, self.buffer = self.buffer[2:2 + n], self.buffer[2 + n:]
+                if self.auto_pong:
+                    self.send_raw(10, data)
+                continue
+            out.append(self.message(5))
+        return out
+
     def receive(self, timeout=None):
         """(opcode, payload) of the next frame; pings are answered first where auto_pong."""
         deadline = time.monotonic() + (self.timeout if timeout is None else timeout)
