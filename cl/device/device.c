@@ -5,6 +5,7 @@
 
 #include "cl/base/log.h"
 #include "cl/device/device_internal.h"
+#include "cl/device/fault.h"
 
 const char *ts_cl_name(cl_int code)
 {
@@ -170,6 +171,18 @@ static void set_options(ts_device *device, const ts_device_options *options)
     device->kernel_dir = copy_text(options->kernel_dir);
 }
 
+/* Test builds take faults from the environment, so that whole servers can be tried with them. */
+static ts_status faults_from_environment(ts_error *err)
+{
+#ifdef TS_FAULTS
+    const char *spec = getenv("TENSORSCOPE_FAULT"), *seed = getenv("TENSORSCOPE_FAULT_SEED");
+    if (spec && *spec)
+        return ts_device_faults(spec, seed ? strtoull(seed, NULL, 10) : 0, err);
+#endif
+    (void)err;
+    return TS_OK;
+}
+
 ts_status ts_device_open(size_t index, const ts_device_options *options, ts_device **out,
                          ts_error *err)
 {
@@ -187,6 +200,8 @@ ts_status ts_device_open(size_t index, const ts_device_options *options, ts_devi
         set_options(device, options);
         st = create_context(device, err);
     }
+    if (st == TS_OK)
+        st = faults_from_environment(err);
     if (st != TS_OK) {
         ts_device_close(device);
         return st;
