@@ -16,6 +16,7 @@
 #include "server/events.h"
 #include "server/figures.h"
 #include "server/http.h"
+#include "server/infer_stats.h"
 #include "server/hub.h"
 #include "server/limits.h"
 #include "server/live.h"
@@ -176,6 +177,8 @@ static ts_status create_base(ts_app *app, ts_error *err)
     if (st == TS_OK)
         st = ts_events_create(&app->events, err);
     if (st == TS_OK)
+        st = ts_infer_stats_create(&app->infer_stats, err);
+    if (st == TS_OK)
         st = open_data_dir(app, err);
     if (st == TS_OK)
         st = ts_webhooks_create(app->options.data_dir, app->events, app->metrics, &app->webhooks,
@@ -315,6 +318,7 @@ void ts_app_stop(ts_app *app)
     free(app->devices);
     ts_figures_destroy(app->figures);
     ts_webhooks_destroy(app->webhooks);
+    ts_infer_stats_destroy(app->infer_stats);
     ts_events_destroy(app->events);
     ts_auth_destroy(app->auth);
     ts_limits_destroy(app->limits);

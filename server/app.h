@@ -34,6 +34,7 @@ typedef struct ts_live ts_live;
 typedef struct ts_ws ts_ws;
 typedef struct ts_encoder ts_encoder;
 typedef struct ts_models ts_models;
+typedef struct ts_infer_stats ts_infer_stats;
 typedef struct ts_clips ts_clips;
 typedef struct ts_fits ts_fits;
 typedef struct ts_pipelines ts_pipelines;
@@ -70,6 +71,7 @@ struct ts_app {
     ts_ws *ws; /* of `live` */
     ts_encoder *encoder;
     ts_models *models;
+    ts_infer_stats *infer_stats;
     ts_clips *clips;
     ts_fits *fits;
     ts_pipelines *pipelines;

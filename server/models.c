@@ -406,7 +406,8 @@ static void load_logged(ts_models *models, const char *name)
 
 static void load_builtins(ts_models *models)
 {
-    static const char *const names[][2] = {{"mnist", "mnist-decoder"},
+    static const char *const names[][2] = {{"identity", "identity"},
+                                           {"mnist", "mnist-decoder"},
                                            {"photo", "photo-decoder-q4"}};
     ts_error err = {0};
     if (write_builtins(models, &err) != TS_OK) {

@@ -102,7 +102,8 @@ static ts_status request_parameters(const json_t *p, ts_oip_request *r, ts_error
     json_object_foreach((json_t *)p, key, value)
     {
         if (st == TS_OK && strncmp(key, "triton_", 7) == 0)
-            st = ts_fail(err, TS_E_OPTION, "parameter '%.64s': names with triton_ are reserved", key);
+            st = ts_fail(err, TS_E_OPTION, "parameter '%.64s': names with triton_ are reserved",
+                         key);
     }
     const json_t *sequence = json_object_get(p, "sequence_id");
     bool is_sequence = json_integer_value(sequence) != 0 ||
@@ -148,10 +149,10 @@ ts_status ts_oip_check_bytes(const ts_oip_tensor *t, ts_error *err)
     size_t elements = (size_t)ts_shape_elements(&t->shape);
     if (!t->bytes) {
         size_t want = elements * ts_dtype_bytes(t->dtype);
-        return want == t->nbytes
-                   ? TS_OK
-                   : ts_fail(err, TS_E_OPTION, "input '%s': %zu bytes of data, %s of its shape has %zu",
-                             t->name, t->nbytes, ts_dtype_oip(t->dtype), want);
+        return want == t->nbytes ? TS_OK
+                                 : ts_fail(err, TS_E_OPTION,
+                                           "input '%s': %zu bytes of data, %s of its shape has %zu",
+                                           t->name, t->nbytes, ts_dtype_oip(t->dtype), want);
     }
     size_t at = 0, count = 0;
     while (at < t->nbytes) {
@@ -278,14 +279,12 @@ static ts_status read_outputs(const json_t *list, ts_oip_request *r, ts_error *e
     if (!list || json_is_null(list) || (json_is_array(list) && n == 0))
         return TS_OK;
     if (!json_is_array(list) || n > TS_OIP_TENSORS)
-        return ts_fail(err, TS_E_OPTION, "outputs: expected a list of at most %d",
-                       TS_OIP_TENSORS);
+        return ts_fail(err, TS_E_OPTION, "outputs: expected a list of at most %d", TS_OIP_TENSORS);
     r->outputs = calloc(n, sizeof *r->outputs);
     if (!r->outputs)
         return ts_fail(err, TS_E_NO_MEMORY, "%zu outputs", n);
     for (size_t i = 0; i < n; i++) {
-        ts_status st =
-            read_output(json_array_get(list, i), i, &r->outputs[r->n_outputs++], err);
+        ts_status st = read_output(json_array_get(list, i), i, &r->outputs[r->n_outputs++], err);
         if (st != TS_OK)
             return st;
     }
@@ -362,11 +361,11 @@ static double element(const ts_oip_tensor *t, size_t i)
 {
     const uint8_t *p = t->data + i * ts_dtype_bytes(t->dtype);
     switch (t->dtype) {
-#define CASE(dtype, type) \
-    case dtype: {         \
-        type v;           \
+#define CASE(dtype, type)        \
+    case dtype: {                \
+        type v;                  \
         memcpy(&v, p, sizeof v); \
-        return (double)v; \
+        return (double)v;        \
     }
         CASE(TS_BOOL, uint8_t)
         CASE(TS_U8, uint8_t)
@@ -445,9 +444,11 @@ static bool valid_utf8(const uint8_t *s, size_t n)
 {
     for (size_t i = 0; i < n;) {
         uint8_t c = s[i];
-        int more = c < 0x80 ? 0 : c >= 0xc2 && c < 0xe0 ? 1 : c >= 0xe0 && c < 0xf0 ? 2
-                   : c >= 0xf0 && c < 0xf5                                         ? 3
-                                                                                   : -1;
+        int more = c < 0x80                ? 0
+                   : c >= 0xc2 && c < 0xe0 ? 1
+                   : c >= 0xe0 && c < 0xf0 ? 2
+                   : c >= 0xf0 && c < 0xf5 ? 3
+                                           : -1;
         if (more < 0 || i + (size_t)more >= n + (more == 0))
             return false;
         uint32_t code = more == 0 ? c : c & (0x3f >> more);
@@ -540,7 +541,8 @@ ts_status ts_oip_write(const char *model, const char *version, const char *id,
         ts_json_write_string(id, out);
         ts_buf_str(out, ",");
     }
-    ts_buf_printf(out, "\"model_name\":\"%s\",\"model_version\":\"%s\",\"outputs\":[", model, version);
+    ts_buf_printf(out, "\"model_name\":\"%s\",\"model_version\":\"%s\",\"outputs\":[", model,
+                  version);
     ts_status st = TS_OK;
     for (size_t i = 0; i < n && st == TS_OK; i++) {
         if (i)

@@ -20,7 +20,10 @@
 extern "C" {
 #endif
 
-enum { TS_OIP_TENSORS = 256, TS_OIP_ID = 256 };
+enum {
+    TS_OIP_TENSORS = 256,
+    TS_OIP_ID = 256
+};
 
 /** A tensor of a request or an answer. BYTES have dtype TS_DTYPE_COUNT. */
 typedef struct ts_oip_tensor {

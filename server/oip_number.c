@@ -6,7 +6,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MAX_DEPTH = 64 };
+enum {
+    MAX_DEPTH = 64
+};
 
 /* ---- finding the data arrays ---- */
 
@@ -71,7 +73,7 @@ ts_status ts_oip_split(const char *text, size_t len, ts_buf *reduced, ts_oip_spa
         if (text[i] == '"') {
             end = string_end(text, len, i);
             if (depth == 3 && is_data_key(text, len, i, end, &array)) {
-                size_t after;
+                size_t after = len;
                 ts_status st = array_end(text, len, array, &after, err);
                 if (st == TS_OK && *n_spans == max_spans)
                     st = ts_fail(err, TS_E_OPTION, "more than %zu inputs", max_spans);
@@ -98,8 +100,8 @@ ts_status ts_oip_split(const char *text, size_t len, ts_buf *reduced, ts_oip_spa
 
 static ts_status bad_value(const ts_oip_tensor *t, const char *token, size_t n, ts_error *err)
 {
-    return ts_fail(err, TS_E_OPTION, "input '%s': '%.*s' is no %s", t->name,
-                   (int)(n > 40 ? 40 : n), token, t->bytes ? "string" : ts_dtype_oip(t->dtype));
+    return ts_fail(err, TS_E_OPTION, "input '%s': '%.*s' is no %s", t->name, (int)(n > 40 ? 40 : n),
+                   token, t->bytes ? "string" : ts_dtype_oip(t->dtype));
 }
 
 /* The strict JSON number grammar. */
@@ -143,14 +145,10 @@ static bool integer_value(const char *text, ts_dtype dtype, uint64_t *out)
         ts_dtype dtype;
         int64_t min;
         uint64_t max;
-    } ranges[] = {{TS_U8, 0, UINT8_MAX},
-                  {TS_U16, 0, UINT16_MAX},
-                  {TS_U32, 0, UINT32_MAX},
-                  {TS_U64, 0, UINT64_MAX},
-                  {TS_I8, INT8_MIN, INT8_MAX},
-                  {TS_I16, INT16_MIN, INT16_MAX},
-                  {TS_I32, INT32_MIN, INT32_MAX},
-                  {TS_I64, INT64_MIN, INT64_MAX}};
+    } ranges[] = {{TS_U8, 0, UINT8_MAX},          {TS_U16, 0, UINT16_MAX},
+                  {TS_U32, 0, UINT32_MAX},        {TS_U64, 0, UINT64_MAX},
+                  {TS_I8, INT8_MIN, INT8_MAX},    {TS_I16, INT16_MIN, INT16_MAX},
+                  {TS_I32, INT32_MIN, INT32_MAX}, {TS_I64, INT64_MIN, INT64_MAX}};
     errno = 0;
     if (text[0] == '-') {
         long long v = strtoll(text, NULL, 10);
@@ -257,7 +255,8 @@ ts_status ts_oip_read_data(const ts_oip_span *span, ts_oip_tensor *t, ts_error *
             i++;
         } else if (c == ',') {
             if (want_value)
-                return ts_fail(err, TS_E_JSON, "input '%s': ',' without a value before it", t->name);
+                return ts_fail(err, TS_E_JSON, "input '%s': ',' without a value before it",
+                               t->name);
             want_value = true;
             i++;
         } else {
@@ -335,7 +334,10 @@ ts_status ts_oip_write_element(const ts_oip_tensor *t, size_t i, ts_buf *out, ts
         if (!isfinite(d))
             return ts_fail(err, TS_E_OPTION,
                            "output '%s' holds NaN or infinity: request it as binary data", t->name);
-        ts_buf_printf(out, t->dtype == TS_F32 ? "%.9g" : "%.17g", d);
+        if (d == 0 && signbit(d))
+            ts_buf_str(out, "-0.0"); /* "-0" is read as the integer 0, which has no sign */
+        else
+            ts_buf_printf(out, t->dtype == TS_F32 ? "%.9g" : "%.17g", d);
         return TS_OK;
     }
     default:

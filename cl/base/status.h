@@ -55,6 +55,7 @@ extern "C" {
     X(E_HEADERS_LARGE, 431, "headers-too-large") \
     X(E_INTERNAL, 500, "internal")               \
     X(E_NO_ENCODER, 501, "encoder-unavailable")  \
+    X(E_UNSUPPORTED, 501, "not-implemented")     \
     X(E_NOT_READY, 503, "not-ready")             \
     X(E_DEVICE, 503, "device-error")             \
     X(E_DEVICE_MEMORY, 507, "device-memory")     \
