@@ -35,3 +35,21 @@ def test_glob_grows_panels(server):
         assert not np.array_equal(one, two)
         put(server, "other", np.ones((8, 8), "f4"))
         c.no_frame(0.4)
+
+
+def test_expressions_follow_their_tensors(server):
+    a = np.arange(12, dtype="f4").reshape(3, 4)
+    put(server, "ea", a)
+    make_stream(server, "difference", {"expr": "ea - `e-b`"},
+                {"normalize": {"mode": "fixed", "lo": 0, "hi": 255}, "colormap": "gray"})
+    with ws(server, "difference", "?quality=100") as c:
+        c.frame(timeout=60)  # the name of what is missing on a card
+        put(server, "e-b", a - 100)
+        f = c.frame()
+        while (f.header["width"], f.header["height"]) != (4, 3):
+            f = c.frame()
+        assert np.abs(f.image().astype(int) - 100).max() <= 2
+        put(server, "ea", a + 50)
+        assert np.abs(c.frame().image().astype(int) - 150).max() <= 2
+    r = server.put("/v1/streams/bad", json={"source": {"expr": "ea -"}})
+    assert r.status_code == 400 and "column" in r.json()["detail"]
