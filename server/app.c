@@ -23,6 +23,7 @@
 #include "server/media/recorder.h"
 #include "server/metrics.h"
 #include "server/models.h"
+#include "server/mqtt.h"
 #include "server/pipelines.h"
 #include "server/train/fits.h"
 #include "server/webhooks.h"
@@ -183,6 +184,8 @@ static ts_status create_base(ts_app *app, ts_error *err)
     if (st == TS_OK)
         st = ts_webhooks_create(app->options.data_dir, app->events, app->metrics, &app->webhooks,
                                 err);
+    if (st == TS_OK && *app->options.mqtt)
+        st = ts_mqtt_create(app->options.mqtt, app->events, app->metrics, &app->mqtt, err);
     if (st == TS_OK)
         st = ts_figures_create(app, &app->figures, err);
     return st;
@@ -237,7 +240,9 @@ static ts_status refuse_missing(const ts_options *options, ts_error *err)
     const struct {
         const char *flag;
         bool given;
-    } missing[] = {{"--redis", *options->redis}, {"--mqtt", *options->mqtt}};
+    } missing[] = {{"--redis", *options->redis},
+                   {"--sandbox", options->sandbox},
+                   {"--trace", *options->trace}};
     for (size_t i = 0; i < sizeof missing / sizeof *missing; i++)
         if (missing[i].given)
             return ts_fail(err, TS_E_OPTION, "%s is not built into this binary", missing[i].flag);
@@ -304,7 +309,7 @@ void ts_app_stop(ts_app *app)
     ts_live_stop(app->live); /* before the HTTP side: it counts the sockets that were handed over */
     ts_http_destroy(app->http);
     ts_recordings_destroy(app->recordings); /* finishes their files */
-    ts_fits_stop(app->fits); /* its thread touches streams */
+    ts_fits_stop(app->fits);                /* its thread touches streams */
     ts_hub_destroy(app->hub);
     ts_live_destroy(app->live);
     ts_fits_destroy(app->fits);
@@ -317,6 +322,7 @@ void ts_app_stop(ts_app *app)
         ts_device_close(app->devices[i]);
     free(app->devices);
     ts_figures_destroy(app->figures);
+    ts_mqtt_destroy(app->mqtt);
     ts_webhooks_destroy(app->webhooks);
     ts_infer_stats_destroy(app->infer_stats);
     ts_events_destroy(app->events);

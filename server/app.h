@@ -41,6 +41,7 @@ typedef struct ts_pipelines ts_pipelines;
 typedef struct ts_recordings ts_recordings;
 typedef struct ts_webhooks ts_webhooks;
 typedef struct ts_figures ts_figures;
+typedef struct ts_mqtt ts_mqtt;
 typedef struct ts_cluster ts_cluster;
 typedef struct ts_demo_thread ts_demo_thread;
 
@@ -63,6 +64,7 @@ struct ts_app {
     ts_events *events;
     ts_webhooks *webhooks;
     ts_figures *figures;
+    ts_mqtt *mqtt; /* with --mqtt */
     ts_http *http;
     ts_takeover_fn takeover; /* set by the WebSocket side; NULL: upgrades are refused */
 

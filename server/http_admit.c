@@ -4,6 +4,7 @@
 
 #include "server/auth.h"
 #include "server/http_internal.h"
+#include "server/limits.h"
 
 static void read_content_type(ts_request *req)
 {
@@ -21,6 +22,23 @@ static bool is_json_type(const char *type)
     size_t n = strlen(type);
     return n == 0 || strcmp(type, "application/json") == 0 ||
            (n > 5 && strcmp(type + n - 5, "+json") == 0);
+}
+
+/* Behind a --trusted-proxy the client is the last entry of X-Forwarded-For, which the proxy wrote. */
+static void believe_proxy(exchange *ex, ts_auth_query *query)
+{
+    const ts_strings *proxies = &ex->loop->http->app->options.trusted_proxy;
+    const char *list = ts_request_header(&ex->req, "x-forwarded-for");
+    size_t i = 0;
+    while (i < proxies->n && strcmp(proxies->items[i], ex->conn->peer) != 0)
+        i++;
+    if (i == proxies->n || !list)
+        return;
+    const char *last = strrchr(list, ',') ? strrchr(list, ',') + 1 : list;
+    last += strspn(last, " \t");
+    snprintf(ex->forwarded, sizeof ex->forwarded, "%.*s", (int)strcspn(last, " \t"), last);
+    query->local = ts_address_text_local(ex->forwarded);
+    query->peer = ex->req.peer = ex->forwarded;
 }
 
 static ts_status authorize(exchange *ex, ts_error *err)
@@ -43,6 +61,7 @@ static ts_status authorize(exchange *ex, ts_error *err)
     };
     if (app->options.metrics_open && strcmp(req->route->pattern, "/metrics") == 0)
         query.needed = TS_SCOPE_PUBLIC;
+    believe_proxy(ex, &query);
     ts_principal principal;
     ts_status st = ts_auth_check(app->auth, &query, &principal, err);
     if (st != TS_OK)

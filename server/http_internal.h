@@ -56,6 +56,7 @@ struct exchange {
     phase phase;
     ts_error error;
     char allow[64];
+    char forwarded[64]; /* the client's address as a trusted proxy gives it */
     const char *origin; /* echoed where allowed, else NULL */
     int64_t started_us, queued_us;
     size_t drained;

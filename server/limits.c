@@ -164,6 +164,15 @@ bool ts_address_local(const struct sockaddr *address)
     return IN6_IS_ADDR_LOOPBACK(a) || (IN6_IS_ADDR_V4MAPPED(a) && a->s6_addr[12] == 127);
 }
 
+bool ts_address_text_local(const char *text)
+{
+    struct sockaddr_in v4 = {.sin_family = AF_INET};
+    struct sockaddr_in6 v6 = {.sin6_family = AF_INET6};
+    if (inet_pton(AF_INET, text, &v4.sin_addr) == 1)
+        return ts_address_local((const void *)&v4);
+    return inet_pton(AF_INET6, text, &v6.sin6_addr) == 1 && ts_address_local((const void *)&v6);
+}
+
 void ts_address_text(const struct sockaddr *address, char *out, size_t cap)
 {
     const void *bytes = NULL;

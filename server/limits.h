@@ -29,6 +29,8 @@ size_t ts_limits_websockets(const ts_limits *limits);
 
 /** Loopback addresses and Unix sockets. */
 bool ts_address_local(const struct sockaddr *address);
+/** The same for an address in text; what is no address is not local. */
+bool ts_address_text_local(const char *text);
 /** The address without the port ("unix" for Unix sockets). */
 void ts_address_text(const struct sockaddr *address, char *out, size_t cap);
 

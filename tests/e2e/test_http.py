@@ -626,3 +626,13 @@ def test_viewers_are_listed(server):
         assert re.search(r'tensorscope_frames_rendered_total\{stream="watched"\} \d', text)
     server.delete("/v1/streams/watched")
     assert 'stream="watched"' not in server.get("/metrics").text
+
+
+def test_a_trusted_proxy_names_the_client(start_server):
+    server = start_server("--trusted-proxy", "127.0.0.1", device="none")
+    for value, status in ((None, 200), ("10.1.2.3", 403), ("127.0.0.1, 10.1.2.3", 403), ("10.1.2.3, 127.0.0.1", 200),
+                          ("nonsense", 403), ("::1", 200)):
+        headers = {"X-Forwarded-For": value} if value else {}
+        assert server.get("/v1/server", headers=headers).status_code == status, value
+    untrusted = start_server(device="none")
+    assert untrusted.get("/v1/server", headers={"X-Forwarded-For": "10.1.2.3"}).status_code == 200
