@@ -26,6 +26,7 @@
 #include "server/mqtt.h"
 #include "server/pipelines.h"
 #include "server/train/fits.h"
+#include "server/train/pairs.h"
 #include "server/webhooks.h"
 
 struct ts_app_state {
@@ -220,6 +221,8 @@ static ts_status create_parts(ts_app *app, ts_error *err)
     if (st == TS_OK && app->device)
         st = ts_fits_create(app, &app->fits, err);
     if (st == TS_OK)
+        st = ts_pairs_create(app, &app->pairs, err);
+    if (st == TS_OK)
         st = ts_hub_create(app, &app->hub, err);
     if (st == TS_OK && app->device)
         st = ts_recordings_create(app, &app->recordings, err);
@@ -310,8 +313,11 @@ void ts_app_stop(ts_app *app)
     ts_http_destroy(app->http);
     ts_recordings_destroy(app->recordings); /* finishes their files */
     ts_fits_stop(app->fits);                /* its thread touches streams */
+    ts_fits_stop(app->fits); /* its thread touches streams */
+    ts_pairs_stop(app->pairs);
     ts_hub_destroy(app->hub);
     ts_live_destroy(app->live);
+    ts_pairs_destroy(app->pairs);
     ts_fits_destroy(app->fits);
     ts_pipelines_destroy(app->pipelines);
     ts_models_destroy(app->models);

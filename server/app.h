@@ -37,6 +37,7 @@ typedef struct ts_models ts_models;
 typedef struct ts_infer_stats ts_infer_stats;
 typedef struct ts_clips ts_clips;
 typedef struct ts_fits ts_fits;
+typedef struct ts_pairs ts_pairs;
 typedef struct ts_pipelines ts_pipelines;
 typedef struct ts_recordings ts_recordings;
 typedef struct ts_webhooks ts_webhooks;
@@ -76,6 +77,7 @@ struct ts_app {
     ts_infer_stats *infer_stats;
     ts_clips *clips;
     ts_fits *fits;
+    ts_pairs *pairs; /* compare streams */
     ts_pipelines *pipelines;
     ts_recordings *recordings;
     ts_cluster *cluster;

@@ -31,7 +31,8 @@ ts_status ts_source_find(const json_t *source, const ts_source_ops **out, ts_err
     if (!json_is_object(source))
         return ts_fail(err, TS_E_OPTION, "source: expected an object like {\"tensor\":\"w\"}");
     for (int i = 0; i < N_KINDS; i++) {
-        if (json_object_get(source, kinds[i]->key)) {
+        if (json_object_get(source, kinds[i]->key) &&
+            (!kinds[i]->claims || kinds[i]->claims(source))) {
             *out = kinds[i];
             return TS_OK;
         }

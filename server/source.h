@@ -78,6 +78,8 @@ typedef struct ts_source_ops {
         known here. `payload` are the octets behind a binary message's header. */
     ts_status (*command)(void *state, const char *type, const json_t *message, const void *payload,
                          size_t len, json_t **reply, ts_error *err);
+    /** Where several kinds share a key: whether this object is this kind's. NULL: every one is. */
+    bool (*claims)(const json_t *source);
 } ts_source_ops;
 
 /** The kind of a source object. Errors: TS_E_OPTION (not an object, no known key). */

@@ -151,12 +151,11 @@ static ts_status compare_open(const ts_source_env *env, const json_t *source, vo
     const json_t *compare = json_object_get(source, "compare");
     if (!json_is_object(compare))
         return ts_fail(err, TS_E_OPTION, "source.compare: expected an object");
-    if (!json_object_get(compare, "a") != !json_object_get(compare, "b"))
+    if (!json_object_get(compare, "a") || !json_object_get(compare, "b"))
         return ts_fail(err, TS_E_OPTION, "source.compare: expected both `a` and `b`, or neither");
     return view_open(env, source, keys, state, err);
 }
 
-/* Without a and b the pair is what a trainer posts: kept as tensors under the stream's name. */
 static ts_status compare_compose(void *state, const json_t *view, json_t **out, ts_error *err)
 {
     const view_source *v = state;
@@ -167,19 +166,20 @@ static ts_status compare_compose(void *state, const json_t *view, json_t **out, 
         json_decref(compare);
         return ts_fail(err, TS_E_NO_MEMORY, "compare");
     }
-    if (!json_object_get(compare, "a")) {
-        char name[TS_NAME_MAX + 32];
-        snprintf(name, sizeof name, "%s.ground_truth", v->name);
-        json_object_set_new(compare, "a", json_string(name));
-        snprintf(name, sizeof name, "%s.render", v->name);
-        json_object_set_new(compare, "b", json_string(name));
-    }
     json_object_set_new(composed, "compare", compare);
     *out = composed;
     return TS_OK;
 }
 
+/* Without either it is a trainer's pairs (server/train/pairs.c). */
+static bool compare_claims(const json_t *source)
+{
+    const json_t *compare = json_object_get(source, "compare");
+    return json_object_get(compare, "a") || json_object_get(compare, "b");
+}
+
 const ts_source_ops ts_source_compare = {.key = "compare",
+                                         .claims = compare_claims,
                                          .open = compare_open,
                                          .close = view_close,
                                          .compose = compare_compose,

@@ -2,6 +2,8 @@
 #ifndef TS_SERVER_MEDIA_REMUX_H
 #define TS_SERVER_MEDIA_REMUX_H
 
+#include <stddef.h>
+
 #include "cl/base/status.h"
 
 #ifdef __cplusplus
@@ -15,6 +17,10 @@ extern "C" {
  */
 TS_CHECKED ts_status ts_remux(const char *from, const char *to, const char *container,
                               ts_error *err);
+
+/** The same, of several files with equal streams, one behind the other. */
+TS_CHECKED ts_status ts_remux_list(const char *const *from, size_t n, const char *to,
+                                   const char *container, ts_error *err);
 
 #ifdef __cplusplus
 }
