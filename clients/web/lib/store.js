@@ -123,6 +123,17 @@ export function undoDelete() {
   return true;
 }
 
+/* ---- streams that live as long as a page of this tab ---- */
+const passing = new Set();
+export async function passingStream(name, body) {
+  await api.json('PUT', `v1/streams/${name}`, body);
+  passing.add(name);
+}
+export function dropPassing(name) {
+  if (passing.delete(name)) api.json('DELETE', `v1/streams/${name}`).then(refreshStreams, () => {});
+}
+addEventListener('pagehide', () => { for (const n of passing) fetch(api.url(`v1/streams/${n}`), { method: 'DELETE', keepalive: true, headers: api.headers() }); });
+
 /* ---- server and events ---- */
 export async function loadServer() {
   const server = await api.get('v1/server');

@@ -1,6 +1,6 @@
 /** A workspace of panels: streams beside each other, a pair over each other, one step for all. */
 import { btn, g3, h, segmented } from '../lib/h.js';
-import { api, link, loadStreams, may, on, state, streamOf } from '../lib/store.js';
+import { api, dropPassing, link, loadStreams, may, on, passingStream, state, streamOf } from '../lib/store.js';
 
 const MODES = [['side', 'side by side'], ['wipe', 'wipe'], ['diff', 'difference'], ['blend', 'blend'], ['flicker', 'flicker'], ['checker', 'checker']];
 const FLICKER_MS = 340, URL_MAX = 2048, RANGE_MS = 1000, calm = matchMedia('(prefers-reduced-motion: reduce)');
@@ -36,7 +36,7 @@ export default {
       return box;
     }
     const closePair = () => { clearInterval(flick); pair?.forEach((b) => b.close_()); pair = null; pairBox.replaceChildren(); figures.replaceChildren(); dropTemp(); };
-    const dropTemp = () => { if (temp) { api.json('DELETE', `v1/streams/${temp}`).catch(() => {}); temp = ''; } };
+    const dropTemp = () => { if (temp) { dropPassing(temp); temp = ''; } };
 
     function draw() {
       const names = state.streams.filter((s) => !s.ended).map((s) => s.name);
@@ -95,7 +95,7 @@ export default {
       if (m === 'diff' && ta && tb && may('write')) {
         temp = `compare.${Date.now().toString(36)}`;
         const name = temp;
-        try { await api.json('PUT', `v1/streams/${name}`, { source: { compare: { mode: 'diff', a: ta, b: tb } } }); } catch (e) { temp = ''; shell.fail('No difference of these two')(e); return; }
+        try { await passingStream(name, { source: { compare: { mode: 'diff', a: ta, b: tb } } }); } catch (e) { temp = ''; shell.fail('No difference of these two')(e); return; }
         if (temp !== name) return;
         const box = view(name, `${a} − ${b}`);
         box.onFrame_ = (f) => figuresOf(f.header.metrics || {});

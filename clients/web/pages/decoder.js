@@ -1,6 +1,6 @@
 /** A decoder under the hand: one slider per latent, seeds, A to B, a sheet of points, a pad of two directions. */
 import { btn, h, readNumber } from '../lib/h.js';
-import { api, link, on } from '../lib/store.js';
+import { api, link, on, streamOf } from '../lib/store.js';
 
 const M64 = (1n << 64n) - 1n, VIRTUAL = 32, ROW_PX = 32;
 
@@ -30,17 +30,18 @@ export default {
     shell.top([h('h1', { text: 'Decoder' }), pick], [rtt]);
     const info = await api.get(`v1/models/${model}`).catch(() => ({}));
     if (!shell.alive(token)) return;
-    const spec = info.inputs?.find((i) => i.name === 'z') || {}, dim = info.latent_dim ?? info.config?.latent_dim ?? Math.abs((spec.shape || [2]).filter((v) => v > 0).reduce((a, b) => a * b, 1)), range = info.prior_range ?? 3;
-    const name = `decoder.${model}.${Math.random().toString(36).slice(2, 7)}`, z = new Float32Array(dim), sent = new Map(), times = [];
+    const spec = info.inputs?.find((i) => i.name === 'z') || {}, dim = info.latent_dim ?? info.config?.latent_dim ?? Math.abs((spec.shape || [2]).filter((v) => v > 0).reduce((a, b) => a * b, 1)), range = info.config?.latent?.slider?.max ?? 3;
+    const name = `decoder.${model}`, z = new Float32Array(dim), sent = new Map(), times = [];
     let A = null, B = null, seed = 1, raf = 0, id = 0, play = 0;
     const canvas = h('canvas', { role: 'img', 'aria-label': `Picture of ${model}` }), mosaic = h('img', { alt: 'A sheet of points: press one to go there' }), pad = h('div.pad', { role: 'slider', tabindex: 0, 'aria-label': 'Pad of two directions', 'aria-valuenow': 0 }, h('i'));
-    try { await api.json('PUT', `v1/streams/${name}`, { source: { decoder: { model } } }); } catch (e) { shell.fail('The decoder did not open')(e); return; }
+    /* One stream per model: every connection has its own latents on it. */
+    try { if (streamOf(name)?.source?.decoder?.model !== model) await api.json('PUT', `v1/streams/${name}`, { source: { decoder: { model } } }); } catch (e) { shell.fail('The decoder did not open')(e); return; }
+    if (!shell.alive(token)) return;
     const shown = link.show(name, canvas, { onFrame(m) {
       canvas.classList.toggle('pix', m.header.width < 300);
-      canvas.style.width = `${Math.min(512, Math.max(m.header.width, 448))}px`;
-      const t = sent.get(m.header.id);
+      const answer = m.header.id ?? m.header.metrics?.id, t = sent.get(answer);
       if (t === undefined) return;
-      for (const k of [...sent.keys()]) if (k <= m.header.id) sent.delete(k);
+      for (const k of [...sent.keys()]) if (k <= answer) sent.delete(k);
       times.push(performance.now() - t);
       times.splice(0, times.length - 200);
       const s = [...times].sort((a, b) => a - b), at = (p) => s[Math.min(s.length - 1, Math.floor(s.length * p))].toFixed(1);
@@ -94,12 +95,12 @@ export default {
     pad.addEventListener('pointermove', (e) => { if (e.buttons) padEvent(e); });
     pad.addEventListener('keydown', (e) => { const d = { ArrowLeft: [-0.05, 0], ArrowRight: [0.05, 0], ArrowUp: [0, 0.05], ArrowDown: [0, -0.05] }[e.key]; if (d) { e.preventDefault(); e.stopPropagation(); padTo(at[0] + d[0], at[1] + d[1]); } });
     const text = (label, f) => btn('', label, { text: label, on: f });
-    shell.page.replaceChildren(h('div.page', {}, h('div.bar', {}, text('Random', () => { seed = Math.floor(Math.random() * 1e6); seedBox.value = seed; base = null; put(seededNormals(seed, dim)); }), h('label.chip', {}, 'seed', seedBox), text('Reset', () => { base = null; put(new Float32Array(dim)); }), text('Save A', () => { A = z.slice(); }), text('Save B', () => { B = z.slice(); }), h('span.chip', {}, 'A', t, 'B'), runPath), h('div.split', {}, h('div.page_', {}, h('div.picbox.tall_', {}, canvas), h('div.pics', {}, h('div.picbox', {}, mosaic), dim > 2 && pad)), h('article.card', {}, h('header', {}, h('h2', { text: 'Latents' }), h('span.grow'), h('span.dim', { text: String(dim) })), h('div.body', {}, box)))));
+    shell.page.replaceChildren(h('div.page', {}, h('div.bar', {}, text('Random', () => { seed = Math.floor(Math.random() * 1e6); seedBox.value = seed; base = null; put(seededNormals(seed, dim)); }), h('label.chip', {}, 'seed', seedBox), text('Reset', () => { base = null; put(new Float32Array(dim)); }), text('Save A', () => { A = z.slice(); }), text('Save B', () => { B = z.slice(); }), h('span.chip', {}, 'A', t, 'B'), runPath), h('div.split', {}, h('div.pics', {}, h('div.picbox', {}, canvas), h('div.picbox', {}, mosaic), dim > 2 && pad), h('article.card', {}, h('header', {}, h('h2', { text: 'Latents' }), h('span.grow'), h('span.dim', { text: String(dim) })), h('div.body', {}, box)))));
     drawRows();
     const off = on('error', (m) => { if (m.stream === name) shell.toast('err', 'The latent was refused', m.detail); });
     const once = on('hello', (m) => { if (m.stream === name) { once(); send(); } });
     sheet();
-    this.unmount = () => { clearInterval(play); cancelAnimationFrame(raf); off(); once(); shown.close(); api.json('DELETE', `v1/streams/${name}`).catch(() => {}); shell.page.replaceChildren(); };
+    this.unmount = () => { clearInterval(play); cancelAnimationFrame(raf); off(); once(); shown.close(); shell.page.replaceChildren(); };
   },
   unmount() {},
 };

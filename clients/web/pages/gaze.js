@@ -1,6 +1,6 @@
 /** Gaze and camera: what a mask of attention keeps of a clip, a stream or this machine's camera. */
 import { btn, g3, h, segmented } from '../lib/h.js';
-import { api, link, may, state } from '../lib/store.js';
+import { api, dropPassing, link, may, passingStream, state } from '../lib/store.js';
 import { chart } from '../lib/chart.js';
 import { pickFiles } from '../components/ts-drop.js';
 
@@ -31,14 +31,14 @@ export default {
       stop();
       source = s;
       try {
-        await api.json('PUT', `v1/streams/${id}`, { source: { gaze: { ...options, input: s } } });
-        await api.json('PUT', `v1/streams/${id}.mask`, { source: { gaze: { ...options, visualization: 'mask', input: s.push ? { stream: `${id}.in` } : s } } }).then(() => made.push(`${id}.mask`), () => {});
+        await passingStream(id, { source: { gaze: { ...options, input: s } } });
+        await passingStream(`${id}.mask`, { source: { gaze: { ...options, visualization: 'mask', input: s.push ? { stream: `${id}.in` } : s } } }).then(() => made.push(`${id}.mask`), () => {});
         made.push(id);
         running = true;
         show(id, output, onFrame);
         if (made.includes(`${id}.mask`)) show(`${id}.mask`, mask);
         if (s.stream) show(s.stream, input);
-        else if (s.clip) { const n = `${id}.in`; await api.json('PUT', `v1/streams/${n}`, { source: s }).then(() => { made.push(n); show(n, input); }, () => {}); }
+        else if (s.clip) { const n = `${id}.in`; await passingStream(n, { source: s }).then(() => { made.push(n); show(n, input); }, () => {}); }
       } catch (e) { shell.fail('Gaze did not start')(e); }
     }
     function show(name, box, onFrame) {
@@ -81,7 +81,7 @@ export default {
       running = false;
       cam.lastChild.textContent = 'Use this camera';
       for (const s of shows.splice(0)) s.close();
-      for (const n of made.splice(0)) api.json('DELETE', `v1/streams/${n}`).catch(() => {});
+      for (const n of made.splice(0)) dropPassing(n);
     }
     if (shell.query.get('camera')) cam.focus();
     this.unmount = () => { stop(); shell.page.replaceChildren(); };

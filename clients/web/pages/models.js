@@ -25,7 +25,7 @@ export default {
   unmount() {},
 };
 
-const isLoaded = (m) => /ready|loaded/i.test(m.state || '');
+const isLoaded = (m) => /^(ready|loaded)/i.test(m.state || '');
 
 function list(shell, page) {
   shell.top([h('h1', { text: 'Models' })], [may('admin') && btn('up', 'Upload a model', { text: 'Upload', on: async () => send(await pickFiles('', true)) })]);
@@ -39,7 +39,7 @@ function list(shell, page) {
     try { ({ models } = await api.get('v1/models')); } catch (e) { blank.firstChild.textContent = e.message; }
     cardEl.hidden = !models.length;
     blank.hidden = models.length > 0;
-    body.replaceChildren(...models.map((m) => h('tr', {}, h('td', {}, h('a.nm', { href: `#/models/${m.name}` }, h(`i.dot.${isLoaded(m) ? 'live' : /fail|error/.test(m.state || '') ? 'err' : 'idle'}`), m.name)), h('td', { text: (m.state || '') + (m.progress ? ` ${Math.round(m.progress * 100)} %` : ''), title: m.reason || m.error }), h('td', { text: m.architecture || m.kind || '' }), h('td.r', { text: m.parameters ? group(m.parameters) : '' }), h('td.r', { text: m.device_bytes ? bytes(m.device_bytes) : '' }), h('td.r', { text: m.p50_ms ? `${ms(m.p50_ms)} ms` : '' }), h('td.r', { text: (m.versions || []).join(', ') }), h('td.r', {}, may('admin') && btn('', isLoaded(m) ? 'Unload' : 'Load', { text: isLoaded(m) ? 'Unload' : 'Load', quiet: 1, on: () => call(m.name, isLoaded(m) ? 'unload' : 'load') })))));
+    body.replaceChildren(...models.map((m) => h('tr', {}, h('td', {}, h('a.nm', { href: `#/models/${m.name}` }, h(`i.dot.${isLoaded(m) ? 'live' : /fail|error/.test(m.state || '') ? 'err' : 'idle'}`), m.name)), h('td', { text: (m.state || '').toLowerCase() + (m.progress ? ` ${Math.round(m.progress * 100)} %` : ''), title: m.reason || m.error }), h('td', { text: m.architecture || m.kind || '' }), h('td.r', { text: m.parameters ? group(m.parameters) : '' }), h('td.r', { text: m.device_bytes ? bytes(m.device_bytes) : '' }), h('td.r', { text: m.ms_p50 ? `${ms(m.ms_p50)} ms` : '' }), h('td.r', { text: (m.versions || [m.version]).join(', ') }), h('td.r', {}, may('admin') && btn('', isLoaded(m) ? 'Unload' : 'Load', { text: isLoaded(m) ? 'Unload' : 'Load', quiet: 1, on: () => call(m.name, isLoaded(m) ? 'unload' : 'load') })))));
   }
   async function send(files) {
     if (!files.length) return;
@@ -68,13 +68,13 @@ async function detail(shell, page) {
   let m, taps = [];
   try { m = await api.get(`v1/models/${name}`); taps = await api.get(`v1/models/${name}/taps`).then((r) => r.taps || [], () => []); } catch (e) { if (shell.alive(token_)) shell.page.replaceChildren(h('div.blank', {}, h('p', { text: e.message }))); return; }
   if (!shell.alive(token_)) return;
-  const io = (title, l) => l?.length && h('article.card.c6', {}, h('header', {}, h('h2', { text: title })), h('div.body', {}, h('table', {}, l.map((x) => h('tr', {}, h('td', { text: x.name }), h('td.mid', { text: x.datatype || x.dtype || '' }), h('td.r', { text: `[${(x.shape || []).join(', ')}]` }))))));
+  const io = (title, l) => l?.length && h('article.card.c6', {}, h('header', {}, h('h2', { text: title })), h('div.body', {}, h('table', {}, l.map((x) => h('tr', {}, h('td', { text: x.name }), h('td.mid', { text: x.datatype || x.dtype || '' }), h('td.r', { text: `[${(x.shape || []).map((n) => (n < 0 ? 'n' : n)).join(', ')}]` }))))));
   const tapRow = (t) => {
     const tap = t.name || t, stream = `${name}.${tap}`.slice(0, 128), sw = h('button.toggle', { type: 'button', role: 'switch', 'aria-checked': String(Boolean(t.stream)), 'aria-label': `Stream of ${tap}`, onclick: async () => {
       const open = sw.getAttribute('aria-checked') === 'true';
       try { await (open ? api.json('DELETE', `v1/streams/${stream}`) : api.json('PUT', `v1/streams/${stream}`, { source: { tap, model: name } })); sw.setAttribute('aria-checked', String(!open)); await loadStreams(); if (!open) shell.toast('live', `${stream} added`, '', { text: 'Open', on: () => shell.go(`#/stream/${stream}`) }); } catch (e) { shell.fail('The tap was not switched')(e); }
     } });
-    return h('tr', {}, h('td', { text: tap }), h('td.mid', { text: t.shape ? `${t.dtype || ''} [${t.shape.join(', ')}]` : '' }), h('td.r', {}, may('write') && sw));
+    return h('tr', {}, h('td', { text: tap }), h('td.mid', { text: t.shape ? `${t.dtype || ''} [${t.shape.map((n) => (n < 0 ? 'n' : n)).join(', ')}]` : '' }), h('td.r', {}, may('write') && sw));
   };
   const result = h('div.picbox', { hidden: true }), json = h('pre', { tabindex: 0 });
   const tryIt = async (file) => {
@@ -89,8 +89,8 @@ async function detail(shell, page) {
       json.textContent = JSON.stringify(r, null, 1);
     } catch (e) { shell.fail('No detections')(e); }
   };
-  const facts = { state: m.state, architecture: m.architecture || m.kind, parameters: m.parameters && group(m.parameters), 'on device': m.device_bytes && bytes(m.device_bytes), versions: m.versions?.join(', '), p50: m.p50_ms && `${ms(m.p50_ms)} ms` };
+  const facts = { state: (m.state || '').toLowerCase(), architecture: m.architecture || m.kind, parameters: m.parameters && group(m.parameters), 'on device': m.device_bytes && bytes(m.device_bytes), versions: m.versions?.join(', '), p50: m.ms_p50 && `${ms(m.ms_p50)} ms` };
   const detects = /detr|detect/i.test(`${m.architecture || ''} ${m.kind || ''}`), decodes = /vae|decoder|autoencoder/i.test(`${m.architecture || ''} ${m.kind || ''}`);
-  shell.page.replaceChildren(h('div.page', {}, h('div.bar', {}, detects && btn('camera', 'Try an image', { text: 'Try an image', cls: 'primary', on: async () => { const [f] = await pickFiles('image/*', false); if (f) tryIt(f); } }), decodes && h('a.btn', { href: `#/decoder/${name}` }, 'Open the decoder')), h('div.cols', {}, result.hidden ? h('div.c12.pics', {}, result) : '', h('article.card.c12', {}, h('div.body', {}, h('dl.kv', {}, Object.entries(facts).filter(([, v]) => v).flatMap(([k, v]) => [h('dt', { text: k }), h('dd', { text: String(v) })])))), io('Inputs', m.inputs), io('Outputs', m.outputs), taps.length && h('article.card.c12', {}, h('header', {}, h('h2', { text: 'Taps' }), h('span.grow'), h('span.dim', { text: String(taps.length) })), h('div.body.scroll', {}, h('table', {}, taps.slice(0, 400).map(tapRow)))), detects && h('article.card.c12', {}, h('header', {}, h('h2', { text: 'Answer' })), h('div.body.code', {}, json)))));
+  shell.page.replaceChildren(h('div.page', {}, h('div.bar', {}, detects && btn('camera', 'Try an image', { text: 'Try an image', cls: 'primary', on: async () => { const [f] = await pickFiles('image/*', false); if (f) tryIt(f); } }), decodes && h('a.btn', { href: `#/decoder/${name}` }, 'Open the decoder')), h('div.cols', {}, detects && h('div.c12.pics', {}, result), h('article.card.c12', {}, h('div.body', {}, h('dl.kv', {}, Object.entries(facts).filter(([, v]) => v).flatMap(([k, v]) => [h('dt', { text: k }), h('dd', { text: String(v) })])))), io('Inputs', m.inputs), io('Outputs', m.outputs), taps.length && h('article.card.c12', {}, h('header', {}, h('h2', { text: 'Taps' }), h('span.grow'), h('span.dim', { text: String(taps.length) })), h('div.body.scroll', {}, h('table', {}, taps.slice(0, 400).map(tapRow)))), detects && h('article.card.c12', {}, h('header', {}, h('h2', { text: 'Answer' })), h('div.body.code', {}, json)))));
   if (detects) { const off = dropTarget(shell, (s, f) => f[0] && tryIt(f[0])); page.unmount = () => { off(); shell.page.replaceChildren(); }; }
 }
