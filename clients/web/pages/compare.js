@@ -17,7 +17,7 @@ export default {
   title: 'Compare',
   mount(shell) {
     const layout = readLayout(shell.query), open = new Map(), off = [];
-    let pair = null, flick = 0, temp = '';
+    let pair = null, pairKey = '', flick = 0, temp = '';
     const add = shell.query.get('add');
     if (add && !layout.p.some((p) => p.s === add)) layout.p.push({ s: add, w: 6, h: 1 });
     const modes = segmented('Mode of the first two', MODES, layout.mode, (m) => setMode(m));
@@ -88,6 +88,9 @@ export default {
       layout.mode = m;
       modes.set(m);
       slider.parentNode.hidden = !['wipe', 'blend'].includes(m) || layout.p.length < 2;
+      const key = [m, ...layout.p.slice(0, 2).map((p) => p.s)].join(' ');
+      if (key === pairKey) return;
+      pairKey = key;
       closePair();
       if (m === 'side' || layout.p.length < 2) return keep();
       if (m === 'flicker' && calm.matches) { shell.toast('warn', 'Flicker is off', 'This device asks for reduced motion.'); return setMode('side'); }
@@ -96,7 +99,7 @@ export default {
         temp = `compare.${Date.now().toString(36)}`;
         const name = temp;
         try { await passingStream(name, { source: { compare: { mode: 'diff', a: ta, b: tb } } }); } catch (e) { temp = ''; shell.fail('No difference of these two')(e); return; }
-        if (temp !== name) return;
+        if (temp !== name) return dropPassing(name);
         const box = view(name, `${a} − ${b}`);
         box.onFrame_ = (f) => figuresOf(f.header.metrics || {});
         pair = [box];
