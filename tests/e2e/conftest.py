@@ -9,6 +9,7 @@ device (default auto).
 import os
 import pathlib
 import queue
+import resource
 import shutil
 import signal
 import subprocess
@@ -38,7 +39,7 @@ def binary():
 class Server:
     """A running `tensorscope serve`. Requests without a scheme go to it: server.get("/livez")."""
 
-    def __init__(self, *args, env=None, device=None, token=None, listen=("127.0.0.1:0",), ready=60):
+    def __init__(self, *args, env=None, device=None, token=None, listen=("127.0.0.1:0",), ready=60, descriptors=None):
         self.directory = tempfile.TemporaryDirectory(prefix="ts-e2e-")
         self.data_dir = pathlib.Path(self.directory.name) / "data"
         self.token = token
@@ -51,8 +52,9 @@ class Server:
         environment = {k: v for k, v in os.environ.items() if not k.startswith("TENSORSCOPE_")}
         environment.setdefault("POCL_CACHE_DIR", str(ROOT / "build" / "pocl-cache"))
         environment.update(env or {})
+        limit = (lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (descriptors, descriptors))) if descriptors else None
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                                        env=environment, text=True)
+                                        env=environment, text=True, preexec_fn=limit)
         self.addresses = []
         lines = queue.Queue()
         threading.Thread(target=self._read, args=(self.process.stdout, lines), daemon=True).start()
