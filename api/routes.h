@@ -8,6 +8,7 @@
 
 /* Sinks of BODY SINK routes, by their owners' files. */
 extern const ts_body_sink api_stream_frames_sink;
+extern const ts_body_sink api_show_sink;
 extern const ts_body_sink api_tensor_put_sink, api_tensor_patch_sink, api_tensors_post_sink;
 
 #define ROUTE(method, pattern, handler, scope, body, sink) \

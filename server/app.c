@@ -211,6 +211,8 @@ static ts_status create_parts(ts_app *app, ts_error *err)
     if (st == TS_OK && app->device) {
         ts_store_observe(app->store, emit_tensor_event, app);
         st = ts_uploader_create(app->device, &app->uploader, err);
+        if (st == TS_OK)
+            st = ts_runs_create(app->store, &app->runs, err);
     }
     if (st == TS_OK && app->device)
         st = ts_clips_create(&app->clips, err);
@@ -322,6 +324,7 @@ void ts_app_stop(ts_app *app)
     ts_pipelines_destroy(app->pipelines);
     ts_models_destroy(app->models);
     ts_clips_destroy(app->clips);
+    ts_runs_destroy(app->runs);
     ts_store_destroy(app->store);
     ts_uploader_destroy(app->uploader);
     for (size_t i = 0; i < app->n_devices; i++)

@@ -17,6 +17,7 @@
 #include "cl/tensor/upload.h"
 #include "server/options.h"
 #include "server/router.h"
+#include "server/runs.h"
 #include "server/takeover.h"
 
 #ifdef __cplusplus
@@ -58,6 +59,7 @@ struct ts_app {
     ts_device *device; /* the default one; NULL on an edge */
     ts_store *store;
     ts_uploader *uploader; /* of `device` */
+    ts_runs *runs;
 
     ts_metrics *metrics;
     ts_limits *limits;
