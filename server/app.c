@@ -140,6 +140,8 @@ static void collect_metrics(void *arg)
     ts_metrics_set(m, TS_METRIC_auth_failures_total, "", (double)ts_auth_failures(app->auth));
     ts_metrics_set(m, TS_METRIC_uptime_seconds, "", (double)(ts_now_us() - app->started_us) * 1e-6);
     ts_metrics_set(m, TS_METRIC_ready, "", ts_app_ready(app));
+    if (app->hub)
+        ts_hub_collect(app->hub);
     if (app->store)
         ts_metrics_set(m, TS_METRIC_tensors, "", (double)ts_store_count(app->store));
     for (size_t i = 0; i < app->n_devices; i++) {

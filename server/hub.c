@@ -434,6 +434,7 @@ ts_status ts_hub_remove(ts_hub *hub, const char *name, ts_error *err)
         stream_event_locked(s, "deleted");
         s->next = hub->removed;
         hub->removed = s;
+        stream_forget_metrics(s);
         pthread_cond_broadcast(&hub->work);
     }
     pthread_mutex_unlock(&hub->hub_lock);

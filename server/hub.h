@@ -51,6 +51,9 @@ size_t ts_hub_count(ts_hub *hub);
 /** Write streams.json now. Errors: TS_E_DISK_FULL… */
 TS_CHECKED ts_status ts_hub_save(ts_hub *hub, ts_error *err);
 
+/** Put the streams' numbers and the WebSockets' into the metrics (before they are written). */
+void ts_hub_collect(ts_hub *hub);
+
 /* ---- one stream ---- */
 
 ts_stream *ts_stream_ref(ts_stream *stream);

@@ -194,6 +194,9 @@ void stream_event_locked(ts_stream *stream, const char *event);
 void stream_watch_history_locked(ts_stream *stream);
 void stream_watch_history_end_locked(ts_stream *stream);
 
+/* ---- stream_metrics.c ---- */
+void stream_forget_metrics(const ts_stream *stream);
+
 /* ---- render.c ---- */
 void render_main(void *arg);
 

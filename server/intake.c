@@ -6,6 +6,7 @@
 
 #include "cl/base/chan.h"
 #include "cl/base/thread.h"
+#include "cl/tensor/upload.h"
 #include "server/codec.h"
 
 enum {
@@ -40,18 +41,18 @@ void ts_intake_job_free(ts_intake_job *job)
 
 /* ---- headers ---- */
 
-static ts_status read_shape(const json_t *header, ts_shape *out, ts_error *err)
+static ts_status read_shape(const json_t *header, const char *key, ts_shape *out, ts_error *err)
 {
-    const json_t *list = json_object_get(header, "shape"), *dim;
+    const json_t *list = json_object_get(header, key), *dim;
     size_t i;
     memset(out, 0, sizeof *out);
     if (!json_is_array(list) || json_array_size(list) > TS_MAX_RANK)
-        return ts_fail(err, TS_E_OPTION, "shape: expected a list of at most %d whole numbers",
+        return ts_fail(err, TS_E_OPTION, "%s: expected a list of at most %d whole numbers", key,
                        TS_MAX_RANK);
     json_array_foreach(list, i, dim)
     {
         if (!json_is_integer(dim) || json_integer_value(dim) < 0)
-            return ts_fail(err, TS_E_OPTION, "shape[%zu]: expected a whole number from 0 on", i);
+            return ts_fail(err, TS_E_OPTION, "%s[%zu]: expected a whole number from 0 on", key, i);
         out->dim[out->rank++] = json_integer_value(dim);
     }
     return TS_OK;
@@ -59,26 +60,31 @@ static ts_status read_shape(const json_t *header, ts_shape *out, ts_error *err)
 
 static ts_status raw_tensor(worker *w, ts_intake_job *job, ts_tensor **out, ts_error *err)
 {
+    static const char *const orders[] = {"C", "F", NULL};
     const char *dtype_name = NULL;
-    ts_dtype dtype;
-    ts_shape shape;
+    ts_layout layout = {.fortran = false};
     size_t nbytes;
+    int order = 0;
     ts_status st = ts_json_get_string(job->header, "", "dtype", &dtype_name, err);
+    if (st == TS_OK)
+        st = ts_json_get_enum(job->header, "", "order", orders, &order, err);
     if (st != TS_OK)
         return st;
-    if (!dtype_name || !ts_dtype_parse(dtype_name, &dtype))
+    if (!dtype_name || !ts_dtype_parse(dtype_name, &layout.dtype))
         return ts_fail(err, TS_E_DTYPE, "dtype: '%.20s' is not known",
                        dtype_name ? dtype_name : "");
-    st = read_shape(job->header, &shape, err);
+    layout.fortran = order == 1;
+    st = read_shape(job->header, "shape", &layout.shape, err);
     if (st == TS_OK)
-        st = ts_shape_check(&shape, dtype, &nbytes, err);
+        st = ts_shape_check(&layout.shape, layout.dtype, &nbytes, err);
     if (st == TS_OK && nbytes != job->len) {
         char text[128];
         st = ts_fail(err, TS_E_SIZE, "%s %s has %zu bytes, the message %zu", dtype_name,
-                     ts_shape_text(&shape, text, sizeof text), nbytes, job->len);
+                     ts_shape_text(&layout.shape, text, sizeof text), nbytes, job->len);
     }
     if (st == TS_OK)
-        st = ts_tensor_from_host(w->queue, dtype, &shape, job->payload, job->len, out, err);
+        st = ts_upload_bytes(w->intake->app->uploader, w->queue, &layout, job->payload, job->len,
+                             out, err);
     return st;
 }
 
@@ -148,10 +154,17 @@ static ts_status take_tensor(worker *w, ts_intake_job *job, ts_error *err)
                         err);
     options.run = run;
     options.tags = json_object_get(job->header, "tags");
+    bool region = json_object_get(job->header, "offset") != NULL;
+    ts_shape offset = {.rank = 0};
+    if (st == TS_OK && region)
+        st = read_shape(job->header, "offset", &offset, err);
     if (st == TS_OK)
         st = make_tensor(w, job, &tensor, err);
     ts_entry entry = {.name = ""};
-    if (st == TS_OK)
+    if (st == TS_OK && region)
+        st = ts_store_patch(w->intake->app->store, w->queue, name, tensor, &offset, &options,
+                            &entry, err);
+    else if (st == TS_OK)
         st = ts_store_publish(w->intake->app->store, name, tensor, &options, &created, &entry, err);
     if (st == TS_OK && json_is_true(json_object_get(job->header, "ack")))
         job->reply = json_pack("{s:s,s:s,s:I,s:I}", "type", "ack", "name", name, "version",

@@ -6,6 +6,7 @@
 #include "cl/base/clock.h"
 #include "cl/base/log.h"
 #include "server/hub_internal.h"
+#include "server/metrics.h"
 #include "server/picture.h"
 
 enum {
@@ -347,12 +348,27 @@ static void render_unit(unit *u, pass *p, ts_queue *queue)
         u->last_render_us = p->start_us;
         picture_publish(u, out.pixels, &meta, snap->metrics, out.metrics);
     }
+    ts_metrics_observe(s->hub->app->metrics, TS_METRIC_render_seconds, "",
+                       (double)(meta.rendered_us - start) * 1e-6);
     pthread_mutex_lock(&s->hub->hub_lock);
     ts_stagetimes_add(&s->times, TS_STAGE_RENDER, meta.rendered_us - start);
     snprintf(s->error, sizeof s->error, "%s", st == TS_OK ? "" : err.text);
     pthread_mutex_unlock(&s->hub->hub_lock);
     ts_viz_output_finish(&out);
     ts_error_clear(&err);
+}
+
+/*
+ * What can be looked up again is not held between passes: a tensor that nobody else refers to is
+ * changed in place, and its memory is not kept twice.
+ */
+static void release_snapshot(ts_stream *s, const source_box *source)
+{
+    const ts_source_ops *ops = source->ops;
+    if (!ops->depends || ops->push || ops->due)
+        return;
+    ts_snapshot_finish(&s->snapshot);
+    s->snapshot_valid = false;
 }
 
 static void count_pass_locked(pass *p, bool rendered)
@@ -388,6 +404,7 @@ static void run_pass(pass *p, ts_queue *queue)
     for (size_t i = 0; i < p->n; i++)
         if (!p->skipped[i])
             render_unit(p->units[i], p, queue);
+    release_snapshot(s, p->source);
 }
 
 /* ---- the thread ---- */
@@ -490,21 +507,38 @@ bool ts_hub_run(ts_hub *hub, ts_render_job *job)
     return ok;
 }
 
+static ts_status probe_snapshot(const unit *u, const ts_snapshot *snap, ts_queue *queue, double x,
+                                double y, json_t **out, ts_error *err)
+{
+    const ts_stream *s = u->stream;
+    if (!u->viz || !u->view || snap->missing[0] || snap->pixels) {
+        *out = json_null();
+        return TS_OK;
+    }
+    ts_viz_input in = {.view = u->view,
+                       .entry = snap->entry.tensor ? &snap->entry : NULL,
+                       .store = s->hub->app->store,
+                       .scale = u->scale * s->output.scale,
+                       .format = real_format(u->format)};
+    return ts_viz_probe(u->viz, queue, &in, x, y, out, err);
+}
+
 ts_status ts_watch_probe(ts_watch *w, ts_queue *queue, double x, double y, json_t **out,
                          ts_error *err)
 {
     unit *u = w->variant->unit;
     ts_stream *s = u->stream;
-    if (!u->viz || !u->view || s->snapshot_status != TS_OK || s->snapshot.missing[0] ||
-        s->snapshot.pixels)
-    {
-        *out = json_null();
-        return TS_OK;
-    }
-    ts_viz_input in = {.view = u->view,
-                       .entry = s->snapshot.entry.tensor ? &s->snapshot.entry : NULL,
-                       .store = s->hub->app->store,
-                       .scale = u->scale * s->output.scale,
-                       .format = real_format(u->format)};
-    return ts_viz_probe(u->viz, queue, &in, x, y, out, err);
+    if (s->snapshot_valid && s->snapshot_status == TS_OK)
+        return probe_snapshot(u, &s->snapshot, queue, x, y, out, err);
+    ts_snapshot now = {.has_step = false};
+    pthread_mutex_lock(&s->hub->hub_lock);
+    source_box *box = s->source;
+    atomic_fetch_add(&box->refs, 1);
+    pthread_mutex_unlock(&s->hub->hub_lock);
+    ts_status st = box->ops->snapshot(box->state, queue, &now, err);
+    if (st == TS_OK)
+        st = probe_snapshot(u, &now, queue, x, y, out, err);
+    ts_snapshot_finish(&now);
+    source_unref(box);
+    return st;
 }

@@ -1,6 +1,10 @@
 /* What a stream tells about itself: the numbers of GET …/metrics. */
+#include <stdio.h>
+
 #include "cl/base/clock.h"
 #include "server/hub_internal.h"
+#include "server/metrics.h"
+#include "server/ws.h"
 
 enum {
     CACHE_US = 400000
@@ -104,4 +108,72 @@ bool ts_stream_busy(ts_stream *s)
     bool busy = ms > 0.9 * 1000 / s->output.max_fps;
     pthread_mutex_unlock(&s->hub->hub_lock);
     return busy;
+}
+
+/* ---- Prometheus ---- */
+
+static void collect_stream_locked(const ts_stream *s, ts_metrics *m, int64_t now)
+{
+    const stream_counters *c = &s->counters;
+    ts_metrics_set(m, TS_METRIC_frames_produced_total, s->name, (double)c->produced);
+    ts_metrics_set(m, TS_METRIC_frames_rendered_total, s->name, (double)c->rendered);
+    ts_metrics_set(m, TS_METRIC_frames_encoded_total, s->name, (double)c->encoded);
+    ts_metrics_set(m, TS_METRIC_ws_frames_sent_total, s->name, (double)c->sent);
+    ts_metrics_set(m, TS_METRIC_ws_bytes_sent_total, s->name, (double)c->bytes_out);
+    ts_metrics_set(m, TS_METRIC_ws_frames_dropped_total, s->name,
+                   (double)c->dropped[DROP_SUBSCRIBER_SLOW]);
+    ts_metrics_set(m, TS_METRIC_stream_subscribers, s->name, (double)stream_viewers(s));
+    ts_metrics_set(m, TS_METRIC_stream_fps, s->name, current_fps(c, now));
+    for (int i = 0; i < N_DROP_REASONS; i++) {
+        char labels[TS_NAME_MAX + 32];
+        snprintf(labels, sizeof labels, "%s,%s", s->name, drop_names[i]);
+        ts_metrics_set(m, TS_METRIC_frames_dropped_total, labels, (double)c->dropped[i]);
+    }
+}
+
+void stream_forget_metrics(const ts_stream *s)
+{
+    static const ts_metric by_stream[] = {
+        TS_METRIC_frames_produced_total, TS_METRIC_frames_rendered_total,
+        TS_METRIC_frames_encoded_total,  TS_METRIC_ws_frames_sent_total,
+        TS_METRIC_ws_bytes_sent_total,   TS_METRIC_ws_frames_dropped_total,
+        TS_METRIC_stream_subscribers,    TS_METRIC_stream_fps};
+    ts_metrics *m = s->hub->app->metrics;
+    if (!m)
+        return;
+    for (size_t i = 0; i < sizeof by_stream / sizeof *by_stream; i++)
+        ts_metrics_forget(m, by_stream[i], s->name);
+    for (int i = 0; i < N_DROP_REASONS; i++) {
+        char labels[TS_NAME_MAX + 32];
+        snprintf(labels, sizeof labels, "%s,%s", s->name, drop_names[i]);
+        ts_metrics_forget(m, TS_METRIC_frames_dropped_total, labels);
+    }
+}
+
+static void collect_ws(const ts_ws *ws, ts_metrics *m)
+{
+    static const char *const codes[] = {"1000", "1001", "1002", "1007",
+                                        "1008", "1009", "1011", "other"};
+    ts_ws_stats stats;
+    ts_ws_get_stats(ws, &stats);
+    for (int i = 0; i < 8; i++)
+        ts_metrics_set(m, TS_METRIC_ws_closed_total, codes[i], (double)stats.closed[i]);
+    ts_metrics_set(m, TS_METRIC_ws_messages_total, "in", (double)stats.messages_in);
+    ts_metrics_set(m, TS_METRIC_ws_messages_total, "out", (double)stats.messages_out);
+    ts_metrics_set(m, TS_METRIC_ws_bytes_total, "in", (double)stats.bytes_in);
+    ts_metrics_set(m, TS_METRIC_ws_bytes_total, "out", (double)stats.bytes_out);
+}
+
+void ts_hub_collect(ts_hub *hub)
+{
+    ts_metrics *m = hub->app->metrics;
+    int64_t now = ts_now_us();
+    pthread_mutex_lock(&hub->hub_lock);
+    for (const ts_stream *s = hub->streams; s; s = s->next)
+        collect_stream_locked(s, m, now);
+    ts_metrics_set(m, TS_METRIC_streams, "", (double)hub->n_streams);
+    pthread_mutex_unlock(&hub->hub_lock);
+    ts_metrics_set(m, TS_METRIC_encode_queue, "", (double)ts_encode_depth(hub->encoders));
+    if (hub->app->ws)
+        collect_ws(hub->app->ws, m);
 }

@@ -435,3 +435,62 @@ def test_echo_is_off_by_default(server):
     with pytest.raises(Refused) as r:
         Client(server.ws_url + "/ws/echo")
     assert r.value.status == 404
+
+
+def test_probe_names_the_sample_under_a_pixel(server):
+    put(server, "pr", np.arange(12, dtype="f4").reshape(3, 4))
+    make_stream(server, "pr", {"tensor": "pr"}, {"resize": {"width": 40, "height": 30}})
+    with ws(server, "pr") as c:
+        c.frame(timeout=60)
+        c.send(type="probe", x=25, y=15, id=4)
+        p = c.expect("probe", id=4)
+        assert p["index"] == [1, 2] and p["value"] == 6
+        c.send(type="probe", x=400, y=15, id="out")
+        p = c.expect("probe", id="out")
+        assert p["index"] is None and p["value"] is None
+        c.send(type="probe", x="left", id=6)
+        assert c.expect("error", id=6)["code"] == "bad-option"
+        c.send(type="probe", x=1, y=1, id=7)
+    server.delete("/v1/streams/pr")  # gone while the answer is on its way
+    assert server.get("/livez").status_code == 200
+
+
+def test_tensor_messages_update_regions_and_other_orders(server):
+    a = np.arange(12, dtype="f4").reshape(3, 4)
+    put(server, "rg", a)
+    make_stream(server, "rg", {"tensor": "rg"})
+    with ws(server, "rg") as c:
+        c.frame(timeout=60)
+        c.send_binary({"type": "tensor", "name": "rg", "dtype": "f32", "shape": [1, 2], "offset": [1, 1],
+                       "step": 5, "ack": True}, np.array([50, 60], "f4").tobytes())
+        got = {}
+        while len(got) < 2:
+            m = c.message()
+            if isinstance(m, Frame):
+                got["frame"] = m.header
+            elif m["type"] == "ack":
+                got["ack"] = m
+        assert got["frame"]["range"] == [0, 60] and got["frame"]["step"] == 5
+        assert got["ack"]["version"] == 2
+        a[1, 1:3] = 50, 60
+        assert np.array_equal(np.load(io.BytesIO(server.get("/v1/tensors/rg/data").content)), a)
+        c.send_binary({"type": "tensor", "name": "rg", "dtype": "f32", "shape": [1, 2], "offset": [1, 3]},
+                      np.array([1, 2], "f4").tobytes())
+        assert c.expect("error")["code"] == "out-of-range"
+        c.send_binary({"type": "tensor", "name": "rf", "dtype": "f32", "shape": [2, 3], "order": "F", "ack": True},
+                      np.arange(6, dtype="f4").tobytes())
+        c.expect("ack")
+        got = np.load(io.BytesIO(server.get("/v1/tensors/rf/data").content))
+        assert np.array_equal(got, np.arange(6, dtype="f4").reshape((2, 3), order="F"))
+
+
+def test_metrics_of_streams_are_exported(server):
+    put(server, "mx", np.zeros((4, 4), "f4"))
+    make_stream(server, "mx", {"tensor": "mx"})
+    with ws(server, "mx") as c:
+        c.frame(timeout=60)
+        text = server.get("/metrics").text
+        assert 'tensorscope_frames_encoded_total{stream="mx"} 1' in text
+        assert 'tensorscope_stream_subscribers{stream="mx"} 1' in text
+    server.delete("/v1/streams/mx")
+    assert 'stream="mx"' not in server.get("/metrics").text
