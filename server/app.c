@@ -14,6 +14,7 @@
 #include "server/clips.h"
 #include "server/demo.h"
 #include "server/events.h"
+#include "server/gaze_model.h"
 #include "server/figures.h"
 #include "server/http.h"
 #include "server/infer_stats.h"
@@ -220,6 +221,8 @@ static ts_status create_parts(ts_app *app, ts_error *err)
         st = ts_clips_create(&app->clips, err);
     if (st == TS_OK && app->device)
         st = ts_models_create(app, &app->models, err);
+    if (st == TS_OK && app->models)
+        ts_gaze_set_autogaze(ts_gaze_model_open, app->models);
     if (st == TS_OK && app->device)
         st = ts_pipelines_create(app, &app->pipelines, err);
     if (st == TS_OK && app->device)

@@ -10,6 +10,7 @@
 #include "server/commands.h"
 #include "server/framereader.h"
 #include "server/gaze.h"
+#include "server/gaze_model.h"
 #include "server/media/movie.h"
 
 enum {
@@ -287,6 +288,7 @@ static ts_status open_all(job *j, ts_error *err)
         return st;
     size_t n = (size_t)j->info.width * (size_t)j->info.height;
     j->exit_status = json_object_get(j->args.options, "model_dir") ? EXIT_MODEL : 2;
+    ts_gaze_set_autogaze(ts_gaze_model_open, NULL);
     st = ts_gaze_session_create(j->device, j->queue, j->args.options, &j->session, err);
     if (st != TS_OK)
         return st;

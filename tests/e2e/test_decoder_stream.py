@@ -54,7 +54,7 @@ def split(message):
     return json.loads(message[4:4 + n]), message[4 + n:]
 
 
-def next_frame(ws, until=10, want_id=None):
+def next_frame(ws, until=60, want_id=None):
     end = time.monotonic() + until
     while True:
         message = ws.recv(timeout=max(0.01, end - time.monotonic()))
