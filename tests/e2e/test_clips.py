@@ -5,6 +5,7 @@ import json
 import pathlib
 import struct
 import subprocess
+import time
 
 import numpy as np
 import pytest
@@ -228,7 +229,9 @@ def test_frames_are_also_published(server, birds):
                          json={"stream": "shown", "visualization": "side-by-side"})
     assert answer.status_code == 200, answer.text
     assert server.get("/v1/streams/shown").json()["source"] == {"push": True}
-    got = server.get("/v1/streams/shown/frame.png")
+    deadline = time.monotonic() + 60
+    while (got := server.get("/v1/streams/shown/frame.png")).status_code != 200:
+        assert time.monotonic() < deadline, got.text  # kernels are being built
     assert Image.open(io.BytesIO(got.content)).size == (3 * 384, 216)
 
 
