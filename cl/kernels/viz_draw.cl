@@ -183,32 +183,26 @@ kernel void viz_draw_tiles(const global uchar *data, viz_draw d,
 #    define STRIP 256
 
 /*
- * Packed colours of n ≤ STRIP samples from `at` on, by the plain mapping. Written for the loop
- * vectoriser (it makes gathers of the table); samples outside 0 … 1 make it report false.
+ * Packed colours of n ≤ STRIP samples from `at` on, by the plain mapping, with their classes. Written
+ * for the loop vectoriser (it makes gathers of the table): only selects, no branches.
  */
-inline bool plain_strip(const global uchar *data, ulong at, int n, const plane_ref *p, float scale,
-                        float bias, int last, const global uint *lut, uint *c)
+inline void plain_strip(const global uchar *restrict data, ulong at, int n, const plane_ref *p,
+                        float scale, float bias, int count, const global uint *restrict lut,
+                        uint *c)
 {
     float lo_h = p->lo_h, lo_l = p->lo_l, pre = p->pre, inv = p->rec.inv, off = p->rec.off;
-    int odd = 0;
+    wide lo = p->lo;
     for (int x = 0; x < n; x++) {
-        float t = load_one(data, at + x, p->lo, lo_h, lo_l, pre) * inv + off;
-        odd |= !(t >= 0.0f && t <= 1.0f);
-        t = t >= 0.0f ? t : 0.0f;
-        t = t <= 1.0f ? t : 1.0f;
-        c[x] = lut[min((int)(t * scale + bias), last)];
-    }
-    return !odd;
-}
-
-inline void odd_strip(const global uchar *data, ulong at, int n, const viz_draw *d,
-                      const plane_ref *p, const global uint *lut, uint *c)
-{
-    for (int x = 0; x < n; x++) {
-        fv r = (fv)load_one(data, at + x, p->lo, p->lo_h, p->lo_l, p->pre);
-        uint lanes[VIZ_VW];
-        STOREV(fetch(lut, lut_index(map_v(r, d, &p->rec, p->cdf), d)), lanes);
-        c[x] = lanes[0];
+        float r = load_one(data, at + x, lo, lo_h, lo_l, pre), t = r * inv + off;
+        float k = t > 0.0f ? t : 0.0f; /* NaN gives 0, too */
+        k = k < 1.0f ? k : 1.0f;
+        int i = min((int)(k * scale + bias), count - 1);
+        i = t < 0.0f ? count + VIZ_LUT_UNDER : i;
+        i = t > 1.0f ? count + VIZ_LUT_OVER : i;
+        i = r == INFINITY ? count + VIZ_LUT_POSINF : i;
+        i = r == -INFINITY ? count + VIZ_LUT_NEGINF : i;
+        i = r != r ? count + VIZ_LUT_NAN : i;
+        c[x] = lut[i];
     }
 }
 
@@ -233,8 +227,7 @@ kernel void viz_draw_direct(const global uchar *restrict data, viz_draw d,
         int n = min(x_end - x, STRIP);
         for (int r = 0; r < rows; r++) {
             ulong at = p.at + stored_row(&d.src, y0 + r) * d.src.sy + x;
-            if (!plain_strip(data, at, n, &p, d.lut_scale, d.lut_bias, d.lut_n - 1, lut, c[r]))
-                odd_strip(data, at, n, &d, &p, lut, c[r]);
+            plain_strip(data, at, n, &p, d.lut_scale, d.lut_bias, d.lut_n, lut, c[r]);
         }
         for (int r = 0; r < rows; r++) {
             ulong row = (ulong)(d.oy + y0 + r);

@@ -14,12 +14,17 @@
 #    define LANES     1u
 #    define CHUNK     ((uint)get_global_id(0))
 #    define BUMP(p)   ((*(p))++)
+/* A histogram per chunk, written by one item; elsewhere one per group, by atomics. */
+#    define HIST_SLOT(q, g, c) ((ulong)(g) * (q).chunks + (c))
+#    define HIST_SLOTS(chunks) (chunks)
 #else
-#    define LANES_MAX 64
-#    define LANE      ((uint)get_local_id(0))
-#    define LANES     ((uint)get_local_size(0))
-#    define CHUNK     ((uint)get_group_id(0))
-#    define BUMP(p)   atomic_inc(p)
+#    define LANES_MAX          256
+#    define LANE               ((uint)get_local_id(0))
+#    define LANES              ((uint)get_local_size(0))
+#    define CHUNK              ((uint)get_group_id(0))
+#    define BUMP(p)            atomic_inc(p)
+#    define HIST_SLOT(q, g, c) ((ulong)(g))
+#    define HIST_SLOTS(chunks) 1u
 #endif
 
 /* Start of row `r` of group g, and how many samples it has. */
@@ -148,11 +153,14 @@ kernel void viz_range_partial(const global uchar *data, viz_region q, global viz
     local lane_sums all[LANES_MAX];
     all[LANE] = s;
     barrier(CLK_LOCAL_MEM_FENCE);
-    if (LANE == 0)
-        for (uint l = 1; l < LANES; l++) {
-            lane_sums other = all[l];
+    for (uint half_n = LANES / 2; half_n > 0; half_n /= 2) { /* LANES is a power of two */
+        if (LANE < half_n) {
+            lane_sums other = all[LANE + half_n];
             merge_sums(&s, &other);
+            all[LANE] = s;
         }
+        barrier(CLK_LOCAL_MEM_FENCE);
+    }
 #endif
     if (LANE == 0 && c < q.chunks) {
         global viz_partial *o = out + (ulong)g * q.chunks + c;
@@ -182,7 +190,9 @@ inline lane_sums group_sums(const global viz_partial *partial, uint g, uint chun
     return s;
 }
 
-/* ---- order statistics by radix selection: 8 bits of the key a pass, from the top ---- */
+/* ---- order statistics by radix selection: up to 11 bits of the key a pass, from the top ---- */
+
+#define DIGITS 2048
 
 /* A float's key in the upper half; a wide one's in all 64 bits. */
 inline ulong sample_key(const global uchar *data, ulong i, uint need, bool *finite)
@@ -208,7 +218,7 @@ inline wide select_value(ulong key)
 #if VIZ_IS_WIDE(TS_IN)
     return key_wide(key);
 #else
-    uint k = (uint)key; /* four digits */
+    uint k = (uint)key; /* three digits: 11 + 11 + 10 bits */
     return wide_of((real)as_float(k & 0x80000000u ? k & 0x7fffffffu : ~k));
 #endif
 }
@@ -235,25 +245,31 @@ kernel void viz_select_begin(const global viz_partial *partial, uint chunks, flo
 }
 
 /*
- * hist[(g·chunks + c)·1024 + target·256 + digit] counts the samples of chunk c whose key starts with
- * that target's prefix, by the next digit. hist is zero before. Global as viz_range_partial.
+ * hist[slot·4·DIGITS + target·DIGITS + digit] counts the samples of chunk c whose key starts with that
+ * target's prefix, by the next `bits` bits from `shift` on. hist is zero before. Global as
+ * viz_range_partial.
  */
-kernel void viz_select_count(const global uchar *data, viz_region q, uint shift,
+kernel void viz_select_count(const global uchar *data, viz_region q, uint shift, uint bits,
                              const global viz_select *state, global uint *hist)
 {
     uint g = get_global_id(1), c = CHUNK, rows = region_rows(&q);
     if (c >= q.chunks)
         return;
     uint each = (rows + q.chunks - 1) / q.chunks, r1 = min(rows, (c + 1) * each);
-    global uint *h = hist + ((ulong)g * q.chunks + c) * 1024;
-    ulong prefix[4];
-    for (int t = 0; t < 4; t++)
-        prefix[t] = state[g].prefix[t];
+    global uint *h = hist + HIST_SLOT(q, g, c) * (4 * DIGITS);
     /* Targets with equal prefixes share the first one's counts. */
-    int owner[4] = {0, 0, 0, 0};
-    for (int t = 1; t < 4; t++)
-        for (owner[t] = 0; prefix[owner[t]] != prefix[t];)
-            owner[t]++;
+    ulong prefix[4];
+    uint place[4], n_prefix = 0;
+    for (uint t = 0; t < 4; t++) {
+        ulong p = state[g].prefix[t];
+        uint k = 0;
+        while (k < n_prefix && prefix[k] != p)
+            k++;
+        if (k < n_prefix)
+            continue;
+        prefix[n_prefix] = p;
+        place[n_prefix++] = t * DIGITS;
+    }
     for (uint r = c * each; r < r1; r++) {
         uint n;
         ulong at = region_row(&q, g, r, &n);
@@ -262,20 +278,22 @@ kernel void viz_select_count(const global uchar *data, viz_region q, uint shift,
             ulong key = sample_key(data, at + x * q.src.sx, q.need, &finite);
             if (!finite)
                 continue;
-            ulong top = shift == 56 ? 0 : key >> (shift + 8);
-            uint digit = (uint)(key >> shift) & 255;
-            for (int t = 0; t < 4; t++)
-                if (owner[t] == t && top == prefix[t])
-                    BUMP(&h[t * 256 + digit]);
+            ulong top = shift + bits == 64 ? 0 : key >> (shift + bits);
+            uint digit = (uint)(key >> shift) & ((1u << bits) - 1);
+            for (uint k = 0; k < n_prefix; k++)
+                if (top == prefix[k]) {
+                    BUMP(&h[place[k] + digit]);
+                    break;
+                }
         }
     }
 }
 
 /* Extend each target's prefix by the digit that holds its rank. Global: groups. */
-kernel void viz_select_step(const global uint *hist, uint chunks, uint groups,
+kernel void viz_select_step(const global uint *hist, uint chunks, uint groups, uint bits,
                             global viz_select *state)
 {
-    uint g = get_global_id(0);
+    uint g = get_global_id(0), slots = HIST_SLOTS(chunks), last = (1u << bits) - 1;
     if (g >= groups)
         return;
     ulong old[4];
@@ -287,16 +305,16 @@ kernel void viz_select_step(const global uint *hist, uint chunks, uint groups,
             owner++;
         ulong rank = state[g].rank[t], below = 0;
         uint digit = 0;
-        for (; digit < 255; digit++) {
+        for (; digit < last; digit++) {
             ulong n = 0;
-            for (uint c = 0; c < chunks; c++)
-                n += hist[((ulong)g * chunks + c) * 1024 + owner * 256 + digit];
+            for (uint c = 0; c < slots; c++)
+                n += hist[((ulong)g * slots + c) * (4 * DIGITS) + owner * DIGITS + digit];
             if (below + n > rank)
                 break;
             below += n;
         }
         state[g].rank[t] = rank - below;
-        state[g].prefix[t] = old[t] << 8 | digit;
+        state[g].prefix[t] = old[t] << bits | digit;
     }
 }
 
@@ -467,7 +485,7 @@ kernel void viz_range_final(const global uchar *data, viz_region q, viz_range_ar
 /* ---- histograms over a range ---- */
 
 /*
- * hist[(g·chunks + c)·(bins + 2) + b] counts finite samples by bin of t = (v − lo)/(hi − lo); `clip`
+ * hist[slot·(bins + 2) + b] counts finite samples by bin of t = (v − lo)/(hi − lo); `clip`
  * puts what lies outside into the end bins, else it is counted in the last two. Zero before.
  */
 kernel void viz_hist_count(const global uchar *data, viz_region q, uint bins, uint clip,
@@ -477,7 +495,7 @@ kernel void viz_hist_count(const global uchar *data, viz_region q, uint bins, ui
     if (c >= q.chunks)
         return;
     uint each = (rows + q.chunks - 1) / q.chunks, r1 = min(rows, (c + 1) * each);
-    global uint *h = hist + ((ulong)g * q.chunks + c) * (bins + 2);
+    global uint *h = hist + HIST_SLOT(q, g, c) * (bins + 2);
     viz_range_record rec = range[g];
     wide lo = wide_bits(rec.lo);
     for (uint r = c * each; r < r1; r++) {
@@ -506,6 +524,7 @@ kernel void viz_hist_cdf(const global uint *hist, uint chunks, uint bins, uint g
     uint g = get_global_id(0);
     if (g >= groups)
         return;
+    chunks = HIST_SLOTS(chunks);
     const global uint *h = hist + (ulong)g * chunks * (bins + 2);
     global float *o = cdf + (ulong)g * (bins + 1);
     ulong n = 0, below = 0;
@@ -526,7 +545,7 @@ kernel void viz_hist_sum(const global uint *hist, uint chunks, uint bins, global
     if (b >= bins + 2)
         return;
     uint n = 0;
-    for (uint c = 0; c < chunks; c++)
+    for (uint c = 0; c < HIST_SLOTS(chunks); c++)
         n += hist[(ulong)c * (bins + 2) + b];
     out[b] = n;
 }

@@ -4,7 +4,8 @@
 #include "cl/viz/viz_internal.h"
 
 enum {
-    GPU_LANES = 64,
+    GPU_LANES = 256,
+    DIGITS = 2048, /* of a selection pass */
     MAX_HIST_BYTES = 256 << 20
 };
 
@@ -60,7 +61,7 @@ static void chunks_make(const ts_viz *viz, viz_region *q)
 {
     uint64_t rows = (uint64_t)q->kn * q->src.h * (q->plane_groups ? 1 : q->src.planes);
     uint64_t samples = rows * q->src.w;
-    uint64_t most = viz->cpu ? 4 * (uint64_t)viz->units : 8 * (uint64_t)viz->units;
+    uint64_t most = viz->cpu ? 4 * (uint64_t)viz->units : 2 * (uint64_t)viz->units;
     uint64_t chunks = div_up(samples, viz->cpu ? 16384 : 4096);
     uint64_t per_group = most / q->groups ? most / q->groups : 1;
     chunks = chunks < per_group ? chunks : per_group;
@@ -85,10 +86,16 @@ static ts_status launch_region(ts_viz *viz, const viz_region *q, ts_dtype dtype,
                       err);
 }
 
+/* A histogram per chunk on CPU devices, per group elsewhere (atomics). */
+static size_t hist_slots(const ts_viz *viz, const viz_region *q)
+{
+    return (size_t)q->groups * (viz->cpu ? q->chunks : 1);
+}
+
 static ts_status select_percentiles(ts_viz *viz, range_state *state, const view_range *r,
                                     const viz_plan *plan, const viz_region *q, ts_error *err)
 {
-    size_t bytes = (size_t)q->groups * q->chunks * 1024 * sizeof(uint32_t);
+    size_t bytes = hist_slots(viz, q) * 4 * DIGITS * sizeof(uint32_t);
     if (bytes > MAX_HIST_BYTES)
         return ts_fail(err, TS_E_OPTION,
                        "normalize: percentiles of %u groups are too many, use scope view",
@@ -104,19 +111,24 @@ static ts_status select_percentiles(ts_viz *viz, range_state *state, const view_
                         err);
     bool wide = plan->dtype == TS_U32 || plan->dtype == TS_I32 || plan->dtype == TS_U64 ||
                 plan->dtype == TS_I64 || plan->dtype == TS_F64;
-    for (int shift = 56; st == TS_OK && shift >= (wide ? 0 : 32); shift -= 8) {
+    /* Keys of narrow types are the upper 32 bits: 11 + 11 + 10; wide ones take 64. */
+    int end = wide ? 0 : 32;
+    for (int shift = 64; st == TS_OK && shift > end;) {
+        int bits = shift - end < 11 ? shift - end : 11;
+        shift -= bits;
         st = ts_buffer_fill_u32(viz->queue, state->hist.buffer, 0, 0, bytes, err);
         if (st == TS_OK)
             st = launch_region(viz, q, plan->dtype, "viz_select_count",
                                TS_ARGS(TS_BUF(plan->data), TS_BYTES(q, sizeof *q), TS_UINT(shift),
-                                       TS_BUF(state->select.buffer), TS_BUF(state->hist.buffer)),
+                                       TS_UINT(bits), TS_BUF(state->select.buffer),
+                                       TS_BUF(state->hist.buffer)),
                                err);
         if (st == TS_OK)
-            st = viz_launch(viz, "viz_range", (int)plan->dtype, "viz_select_step",
-                            SIZES(q->groups, 1, 1), NULL,
-                            TS_ARGS(TS_BUF(state->hist.buffer), TS_UINT(q->chunks),
-                                    TS_UINT(q->groups), TS_BUF(state->select.buffer)),
-                            err);
+            st = viz_launch(
+                viz, "viz_range", (int)plan->dtype, "viz_select_step", SIZES(q->groups, 1, 1), NULL,
+                TS_ARGS(TS_BUF(state->hist.buffer), TS_UINT(q->chunks), TS_UINT(q->groups),
+                        TS_UINT(bits), TS_BUF(state->select.buffer)),
+                err);
     }
     return st;
 }
@@ -124,7 +136,7 @@ static ts_status select_percentiles(ts_viz *viz, range_state *state, const view_
 static ts_status equalise(ts_viz *viz, range_state *state, int bins, const viz_plan *plan,
                           const viz_region *q, ts_error *err)
 {
-    size_t bytes = (size_t)q->groups * q->chunks * (size_t)(bins + 2) * sizeof(uint32_t);
+    size_t bytes = hist_slots(viz, q) * (size_t)(bins + 2) * sizeof(uint32_t);
     if (bytes > MAX_HIST_BYTES)
         return ts_fail(err, TS_E_OPTION, "normalize: %d bins of %u groups are too many", bins,
                        q->groups);
@@ -263,7 +275,7 @@ ts_status range_histogram(ts_viz *viz, part_state *state, const viz_plan *plan, 
     region_make(&whole, plan, &q);
     chunks_make(viz, &q);
     range_state *r = &state->range;
-    size_t bytes = (size_t)q.chunks * (size_t)(bins + 2) * sizeof(uint32_t);
+    size_t bytes = hist_slots(viz, &q) * (size_t)(bins + 2) * sizeof(uint32_t);
     ts_status st = slot_need(viz, &r->hist, bytes, err);
     if (st == TS_OK)
         st = slot_need(viz, &state->bins, (size_t)(bins + 2) * sizeof(uint32_t), err);
