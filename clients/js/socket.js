@@ -209,6 +209,7 @@ export class Session {
   }
 
   ack(header, decode_ms) {
+    if (!this.subs.has(header.stream)) return; /* it was on its way when the subscription ended */
     const ack = { type: 'ack', stream: header.stream, seq: header.seq, t: header.t };
     if (decode_ms !== undefined) ack.decode_ms = Math.round(decode_ms * 100) / 100;
     this.socket.send(ack);

@@ -248,7 +248,7 @@ export class TsPicture extends HTMLElement {
     const sw = h('i');
     if (r.rgb) sw.style.background = `rgb(${r.rgb.map(Number).join(',')})`;
     const text = values.map((x) => (typeof x === 'number' ? g3(x) : String(x).replace('-', '−'))).join(', ');
-    this.tip.replaceChildren(h('b', {}, sw, text), h('span.dim', { text: `${r.panel !== undefined && r.panel !== null ? `panel ${r.panel}, ` : ''}[${r.index.join(', ')}]` }), this.pinned ? this.spark() : '');
+    this.tip.replaceChildren(h('b', {}, sw, text), h('span.dim', { text: `${this.model.stream.source?.panels ? `panel ${r.panel}, ` : ''}[${r.index.join(', ')}]` }), this.pinned ? this.spark() : '');
     this.tip.title = values.map((x) => (typeof x === 'number' ? x.toPrecision(6) : x)).join(', ');
     this.tip.hidden = false;
     const up = this.mode === 'probe' ? -70 : 16;

@@ -3,6 +3,7 @@ import { ago, g3, h, icon } from '../lib/h.js';
 import { link, may, setting, state } from '../lib/store.js';
 
 const STALE_MS = 2000, OFFSCREEN_MS = 2000, LONG_PRESS_MS = 500;
+const SCALAR = new Set(['tensor', 'pattern', 'expr', 'tap', 'push', 'stream', 'compare']); /* sources whose pictures are coloured by a range */
 const STEPS = [0.25, 0.5, 0.75, 1];
 const calm = matchMedia('(prefers-reduced-motion: reduce)');
 const sizes = (() => { try { return JSON.parse(setting('sizes') || '{}'); } catch { return {}; } })();
@@ -138,7 +139,7 @@ export class TsTile extends HTMLElement {
 
   scaleLine(head, m) {
     const info = this.actions.tensorOf?.(this.stream), range = head?.range, map = this.stream.view?.colormap;
-    const scalar = range && range[0] !== null && range.every((v) => typeof v === 'number' || v === 'NaN');
+    const view = this.stream.view || {}, scalar = range && SCALAR.has(Object.keys(this.stream.source || {})[0]) && !['rgb', 'line'].includes(view.kind) && !view.rgb && !(info?.shape.length === 3 && !view.kind && [3, 4].includes(info.shape[2])) && range[0] !== null && range.every((v) => typeof v === 'number' || v === 'NaN');
     const what = info ? `${info.dtype} [${info.shape.join(',')}]` : '';
     const total = m?.frame_time_ms?.total?.p50 ?? m?.frame_time_ms?.p50;
     const key = [scalar && range.join(), JSON.stringify(map), what, total?.toFixed?.(1), this.actions.colours, head?.codec].join('|');
@@ -148,7 +149,7 @@ export class TsTile extends HTMLElement {
       const leg = h('canvas', { width: 128, height: 1, 'aria-hidden': true });
       this.actions.strip?.(leg, map);
       this.l2.replaceChildren(h('span', { text: g3(range[0]) }), leg, h('span', { text: g3(range[1]) }), ...(what ? [h('span.opt.txt', { text: what })] : []));
-    } else this.l2.replaceChildren(h('span.txt', { text: what || this.stream.fact || Object.keys(this.stream.source || {})[0] || '' }), h('span.grow'), ...(total !== undefined ? [h('span.opt', { text: `${total.toFixed(1)} ms` })] : []));
+    } else this.l2.replaceChildren(h('span.txt', { text: what || this.stream.fact || Object.keys(this.stream.source || {})[0] || '' }), h('span.grow'), ...(total !== undefined && m.current_fps > 0 ? [h('span.opt', { text: `${total.toFixed(1)} ms` })] : []));
   }
 
   veil(words) {

@@ -76,7 +76,7 @@ export default {
     }
     let last = [];
     function drawTimes() {
-      const of = (m) => Object.fromEntries(Object.entries(m.frame_time_ms || {}).map(([k, v]) => [k, v?.[p] || 0])), rows = last.map(([n, m]) => [n, m, of(m)]).filter(([, , t]) => t.total > 0).sort((a, b) => b[2].total - a[2].total).slice(0, 12), most = Math.max(1, ...rows.map(([, , t]) => t.total));
+      const of = (m) => Object.fromEntries(Object.entries(m.frame_time_ms || {}).map(([k, v]) => [k, v?.[p] || 0])), rows = last.map(([n, m]) => [n, m, of(m)]).filter(([, , t]) => t.total > 0).sort((a, b) => b[2].total - a[2].total).slice(0, 12), most = Math.max(1, ...rows.map(([, , t]) => Object.entries(t).reduce((a, [k, v]) => a + (k === 'total' ? 0 : v), 0)));
       times.replaceChildren(...rows.map(([n, m, t]) => h('tr', {}, h('td', {}, h('a.nm', { href: `#/stream/${n}` }, h('i.dot.live'), n)), h('td.bar', {}, stageBar(t, most)), h('td.r', { text: ms(t.total) }), h('td.r.mid.hide-s', { text: Math.round(m.current_fps || 0) }))));
       if (!rows.length) times.replaceChildren(h('tr', {}, h('td.dim', { colspan: 4, text: 'No stream has rendered a frame yet.' })));
     }
