@@ -595,6 +595,10 @@ static const file_kind file_kinds[] = {
     {"summary.png", "summary.png", "image/png"},
     {"metrics_plot.png", "metrics_plot.png", "image/png"},
     {"ground_truth.jpg", "other/ground_truth.jpg", "image/jpeg"},
+    {"enhanced.jpg", "enhanced/rendered.jpg", "image/jpeg"},
+    {"enhanced.png", "enhanced/rendered.png", "image/png"},
+    {"patch_summary.json", "enhanced/patch_summary.json", "application/json"},
+    {"comparison.jpg", "comparison.jpg", "image/jpeg"},
 };
 
 ts_status api_fit_file(ts_app *app, ts_request *req, ts_response *res, ts_error *err)

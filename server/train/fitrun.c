@@ -192,6 +192,12 @@ static ts_status compose(ts_fitrun *run, const ts_trainpic_options *look, const 
 {
     const uint8_t *panels[TS_TRAINPIC_MAX_PANELS];
     ts_trainpic_text text = text_of(run, e);
+    char where[48];
+    const ts_gs_patch *p = run->refine ? ts_gs_refine_current(run->refine) : NULL;
+    if (p) {
+        snprintf(where, sizeof where, "Patch: %d,%d  iter %d", p->row, p->col, p->iterations + 1);
+        text.extra[0] = where;
+    }
     ts_status st = fitrun_panels(run, look, panels, err);
     if (st == TS_OK)
         st = ts_trainpic_compose(look, run->w, run->h, panels, &text, out, err);
@@ -307,16 +313,16 @@ static ts_status make_folders(ts_fitrun *run, ts_error *err)
     return flushed(run->csv, "metrics.csv", err);
 }
 
-static void ground_truth(ts_fitrun *run, const float *chw)
+void fitrun_rgba(const ts_fitrun *run, const float *chw, int w, int h, uint8_t *rgba)
 {
-    size_t n = (size_t)run->w * (size_t)run->h;
+    size_t n = (size_t)w * (size_t)h;
     for (size_t i = 0; i < n; ++i) {
         for (size_t k = 0; k < 3; ++k) {
             float v = chw[(run->picture_channels == 3 ? k : 0) * n + i];
             v = v < 0 ? 0 : v > 1 ? 1 : v;
-            run->gt[4 * i + k] = (uint8_t)(v * 255 + 0.5f);
+            rgba[4 * i + k] = (uint8_t)(v * 255 + 0.5f);
         }
-        run->gt[4 * i + 3] = 255;
+        rgba[4 * i + 3] = 255;
     }
 }
 
@@ -330,7 +336,7 @@ static ts_status make_pictures(ts_fitrun *run, const ts_gs_target *target, ts_er
     run->extra = NULL;
     if (!run->gt || !run->render || !run->initial)
         return ts_fail(err, TS_E_NO_MEMORY, "pictures of %d x %d", run->w, run->h);
-    ground_truth(run, target->chw);
+    fitrun_rgba(run, target->chw, run->w, run->h, run->gt);
     if (st == TS_OK)
         st = fitrun_write_rgba(run, "other/ground_truth.jpg", run->gt, err);
     if (st == TS_OK)
@@ -404,6 +410,9 @@ ts_status ts_fitrun_create(ts_queue *queue, const ts_fitrun_options *o, ts_fitru
     if (!run)
         return ts_fail(err, TS_E_NO_MEMORY, "a fit");
     ts_gs_config_copy(&run->config, o->config);
+    if (run->config.adaptive_refinement)
+        run->config.num_gaussians = run->config.adaptive_base_gaussians;
+    run->refined_at = -1;
     run->hooks = o->hooks;
     snprintf(run->folder, sizeof run->folder, "%s", o->folder);
     snprintf(run->name, sizeof run->name, "%s", o->name ? o->name : "image");
@@ -444,6 +453,7 @@ void ts_fitrun_destroy(ts_fitrun *run)
 {
     if (!run)
         return;
+    ts_gs_refine_destroy(run->refine);
     ts_gs_fit_destroy(run->fit);
     if (run->video && ts_trainvideo_finish(run->video, NULL) != TS_OK) {
         /* it was reported where it happened; what there is of the file stays */
@@ -466,9 +476,26 @@ void ts_fitrun_destroy(ts_fitrun *run)
 
 /* ---- running ---- */
 
+bool ts_fitrun_refining(const ts_fitrun *run)
+{
+    return run->refine != NULL;
+}
+
 bool ts_fitrun_running(const ts_fitrun *run)
 {
-    return ts_gs_fit_running(run->fit);
+    if (ts_gs_fit_running(run->fit))
+        return true;
+    if (!run->config.adaptive_refinement)
+        return false;
+    return run->refine ? ts_gs_refine_running(run->refine) : !run->base_done;
+}
+
+void ts_fitrun_finish(ts_fitrun *run)
+{
+    ts_gs_fit_finish(run->fit);
+    run->base_done = true; /* a stop before the refinement leaves it out */
+    if (run->refine)
+        ts_gs_refine_finish(run->refine);
 }
 
 static ts_status disk_status(ts_fitrun *run, ts_error *err)
@@ -478,9 +505,41 @@ static ts_status disk_status(ts_fitrun *run, ts_error *err)
     return ts_fail(err, run->disk_error.status, "%s", run->disk_error.text);
 }
 
-ts_status ts_fitrun_slice(ts_fitrun *run, int64_t steps, ts_error *err)
+static ts_status base_complete(ts_fitrun *run, ts_error *err);
+
+/* A frame after each refined patch: the recording goes on through the refinement. */
+static ts_status refine_frame(ts_fitrun *run, ts_error *err)
+{
+    ts_gs_eval eval = *ts_gs_fit_last(run->fit);
+    const ts_gs_patch *p = ts_gs_refine_current(run->refine);
+    int at = p ? p->row * 1000 + p->col : -2;
+    if (at == run->refined_at)
+        return TS_OK;
+    bool first = run->refined_at == -1;
+    run->refined_at = at;
+    return first ? TS_OK : on_frame(run, run->fit, &eval, err);
+}
+
+static ts_status base_slice(ts_fitrun *run, int64_t steps, ts_error *err)
 {
     ts_status st = ts_gs_fit_slice(run->fit, steps, err);
+    return st == TS_OK ? disk_status(run, err) : st;
+}
+
+ts_status ts_fitrun_slice(ts_fitrun *run, int64_t steps, ts_error *err)
+{
+    if (ts_gs_fit_running(run->fit))
+        return base_slice(run, steps, err);
+    if (!run->config.adaptive_refinement)
+        return TS_OK;
+    if (!run->refine) {
+        ts_status st = base_complete(run, err);
+        run->base_done = true;
+        return st == TS_OK ? fitrun_refine_start(run, err) : st;
+    }
+    ts_status st = refine_frame(run, err);
+    if (st == TS_OK)
+        st = ts_gs_refine_slice(run->refine, steps, err);
     return st == TS_OK ? disk_status(run, err) : st;
 }
 
@@ -537,13 +596,25 @@ static ts_status final_video(ts_fitrun *run, ts_error *err)
     return st;
 }
 
-ts_status ts_fitrun_complete(ts_fitrun *run, ts_error *err)
+/* Final figures, pictures and model of the fit itself. */
+static ts_status base_complete(ts_fitrun *run, ts_error *err)
 {
     ts_status st = ts_gs_fit_complete(run->fit, &run->final, err);
     if (st == TS_OK)
         st = final_pictures(run, err);
-    if (st == TS_OK)
-        st = final_model(run, err);
+    return st == TS_OK ? final_model(run, err) : st;
+}
+
+ts_status ts_fitrun_complete(ts_fitrun *run, ts_error *err)
+{
+    ts_status st = TS_OK;
+    if (run->refine) {
+        st = refine_frame(run, err);
+        if (st == TS_OK)
+            st = fitrun_refine_files(run, err);
+    } else {
+        st = base_complete(run, err);
+    }
     if (st == TS_OK)
         st = final_video(run, err);
     if (st == TS_OK)
@@ -574,7 +645,11 @@ json_t *ts_fitrun_video_json(ts_fitrun *run)
 ts_status ts_fitrun_picture(ts_fitrun *run, const ts_trainpic_options *look, ts_gs_eval *eval,
                             ts_pixels **out, ts_error *err)
 {
-    ts_status st = ts_gs_fit_evaluate(run->fit, eval, err);
+    ts_status st = TS_OK;
+    if (run->refine)
+        *eval = *ts_gs_fit_last(run->fit);
+    else
+        st = ts_gs_fit_evaluate(run->fit, eval, err);
     return st == TS_OK ? compose(run, look, eval, out, err) : st;
 }
 

@@ -47,6 +47,12 @@ bool ts_fitrun_running(const ts_fitrun *run);
 TS_CHECKED ts_status ts_fitrun_slice(ts_fitrun *run, int64_t steps, ts_error *err);
 /** Final figures and files. */
 TS_CHECKED ts_status ts_fitrun_complete(ts_fitrun *run, ts_error *err);
+/** End as if the last step were reached. */
+void ts_fitrun_finish(ts_fitrun *run);
+/** The base is done and patches are being refined. */
+bool ts_fitrun_refining(const ts_fitrun *run);
+/** PSNR and SSIM of the refined picture, or NULL. Caller owns it. */
+json_t *ts_fitrun_enhanced(ts_fitrun *run);
 /** The training loop inside (borrowed), for finishing early, adding, reading figures. */
 ts_gs_fit *ts_fitrun_fit(ts_fitrun *run);
 /** Final metrics after ts_fitrun_complete(), else NULL. */

@@ -4,6 +4,7 @@
 
 #include <stdio.h>
 
+#include "cl/models/imagegs/refine.h"
 #include "server/codec.h"
 #include "server/train/fitrun.h"
 #include "server/train/trainvideo.h"
@@ -25,7 +26,9 @@ struct ts_fitrun {
     ts_gs_eval *evals;                      /* all so far */
     size_t n_evals, cap_evals;
     ts_gs_metrics final;
-    bool completed, disk_failed;
+    ts_gs_refine *refine; /* adaptive refinement, once the base is done */
+    int refined_at;       /* patch of the last recorded frame */
+    bool base_done, completed, disk_failed;
     ts_error disk_error;
 };
 
@@ -40,6 +43,12 @@ TS_CHECKED ts_status fitrun_write_rgba(ts_fitrun *run, const char *name, const u
 /** Fill the panels that `look` wants, from the picture that was evaluated last. */
 TS_CHECKED ts_status fitrun_panels(ts_fitrun *run, const ts_trainpic_options *look,
                                    const uint8_t **panels, ts_error *err);
+/** The files of the base, and the start of its refinement. */
+TS_CHECKED ts_status fitrun_refine_start(ts_fitrun *run, ts_error *err);
+/** enhanced/, other/patches/, comparison pictures and summary of a refinement that has ended. */
+TS_CHECKED ts_status fitrun_refine_files(ts_fitrun *run, ts_error *err);
+/** A [C,H,W] picture in display space as the panels show it. */
+void fitrun_rgba(const ts_fitrun *run, const float *chw, int w, int h, uint8_t *rgba);
 /** summary.txt, summary.json, summary.png, metrics_plot.png. */
 TS_CHECKED ts_status fitrun_summary(ts_fitrun *run, ts_error *err);
 

@@ -127,7 +127,11 @@ ts_status fitrun_panels(ts_fitrun *run, const ts_trainpic_options *look, const u
                         ts_error *err)
 {
     size_t bytes = (size_t)run->w * (size_t)run->h * 4;
-    ts_status st = ts_gs_fit_rgba(run->fit, run->render, err);
+    ts_status st = TS_OK;
+    if (run->refine)
+        fitrun_rgba(run, ts_gs_refine_picture(run->refine), run->w, run->h, run->render);
+    else
+        st = ts_gs_fit_rgba(run->fit, run->render, err);
     for (int i = 0; st == TS_OK && i < look->n_panels; ++i) {
         ts_panel_kind kind = look->panel[i];
         if (kind == TS_PANEL_GT || kind == TS_PANEL_RENDER || kind == TS_PANEL_INITIAL) {

@@ -226,9 +226,15 @@ static ts_status make_folder(ts_fits *fits, fit_job *j, ts_error *err)
         char again[16] = "";
         if (i > 1)
             snprintf(again, sizeof again, "~%d", i);
-        if (snprintf(j->folder, sizeof j->folder, "%s/batch_%lld/%s-%lld-%lld%s", fits->folder,
-                     (long long)j->batch, j->request.image.stem, (long long)c->num_gaussians,
-                     (long long)c->max_steps, again) >= (int)sizeof j->folder)
+        char kind[64];
+        if (c->adaptive_refinement)
+            snprintf(kind, sizeof kind, "adaptive-%lld", (long long)c->adaptive_base_gaussians);
+        else
+            snprintf(kind, sizeof kind, "%lld-%lld", (long long)c->num_gaussians,
+                     (long long)c->max_steps);
+        if (snprintf(j->folder, sizeof j->folder, "%s/batch_%lld/%s-%s%s", fits->folder,
+                     (long long)j->batch, j->request.image.stem, kind,
+                     again) >= (int)sizeof j->folder)
             return ts_fail(err, TS_E_OPTION, "the folder's path is too long");
         if (access(j->folder, F_OK) != 0)
             return ts_fs_mkdirs(j->folder, err);
@@ -328,6 +334,8 @@ static fit_job *job_of(ts_fit_request *request)
     j->batch = j->request.batch;
     j->parallel = j->request.parallel;
     j->created = ts_wall_seconds();
+    if (j->request.config.adaptive_refinement)
+        j->request.config.num_gaussians = j->request.config.adaptive_base_gaussians;
     j->progress.lr_scale = 1;
     j->last = (ts_gs_eval){
         .total = NAN, .l1 = NAN, .l2 = NAN, .ssim_loss = NAN, .psnr = NAN, .ssim = NAN};

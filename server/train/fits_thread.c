@@ -118,7 +118,7 @@ static bool picture_due(ts_fits *fits, fit_job *j)
     bool watched = j->watched_us && now - j->watched_us < WATCHED_US, first = !j->picture;
     pthread_mutex_unlock(&fits->fits_lock);
     ts_gs_fit_progress(ts_fitrun_fit(j->run), &p);
-    if (!watched || (!first && p.step == j->step_at_picture))
+    if (!watched || (!first && p.step == j->step_at_picture && !ts_fitrun_refining(j->run)))
         return false;
     if (first)
         return true;
@@ -224,6 +224,9 @@ static void complete(ts_fits *fits, fit_job *j)
     pthread_mutex_lock(&fits->fits_lock);
     json_decref(j->final);
     j->final = ts_gs_metrics_json(ts_fitrun_metrics(j->run));
+    json_t *enhanced = ts_fitrun_enhanced(j->run);
+    if (enhanced)
+        json_object_set_new(j->final, "enhanced", enhanced);
     pthread_mutex_unlock(&fits->fits_lock);
     end(fits, j, FIT_DONE);
 }
@@ -320,6 +323,8 @@ static void slice(ts_fits *fits, fit_job *j)
         complete(fits, j);
     else
         publish_progress(fits, j);
+    if (j->run && j->state == FIT_RUNNING && ts_fitrun_refining(j->run))
+        set_state(fits, j, FIT_REFINING);
 }
 
 typedef enum turn {
@@ -415,14 +420,14 @@ static void take_turn(ts_fits *fits, fit_job *j, turn what, ts_queue *queue)
             fail(fits, j, &err);
         break;
     case TURN_RESUME:
-        set_state(fits, j, FIT_RUNNING);
+        set_state(fits, j, ts_fitrun_refining(j->run) ? FIT_REFINING : FIT_RUNNING);
         break;
     case TURN_SHOW:
         if (show(fits, j, &err) != TS_OK)
             fail(fits, j, &err);
         break;
     case TURN_FINISH:
-        ts_gs_fit_finish(ts_fitrun_fit(j->run));
+        ts_fitrun_finish(j->run);
         complete(fits, j);
         break;
     case TURN_CANCEL:

@@ -674,7 +674,8 @@ static ts_status add_locked(ts_pair *q, const ts_pair_post *post, json_t **answe
         *answer =
             json_pack("{s:I, s:I, s:O?, s:O?, s:b}", "seq", (json_int_t)q->seq++, "step",
                       (json_int_t)post->step, "psnr", psnr, "ssim", ssim, "captured", captured);
-        if (q->touched - q->saved > 1) { /* syncing the disk for every post would bound their rate */
+        if (q->touched - q->saved > 1)
+        { /* syncing the disk for every post would bound their rate */
             q->saved = q->touched;
             st = save(q, err);
         }

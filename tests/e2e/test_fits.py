@@ -296,6 +296,32 @@ def test_bad_requests_change_nothing(server):
     assert len(server.get("/v1/fits").json()["fits"]) == before
 
 
+@pytest.mark.parametrize("mode", ["patches", "joint"])
+def test_adaptive_refinement_of_a_noisy_quadrant(server, mode):
+    y, x = np.mgrid[:128, :128]
+    image = (128 + 50 * np.sin(x * 0.03) * np.cos(y * 0.02)).astype(np.uint8)
+    noisy = (x >= 80) & (y >= 80)
+    image[noisy] = np.where(((x // 3) * 7 + (y // 3) * 13) % 5 < 2, 25, 230)[noisy]
+    upload(server, "quadrant", png_of(image))
+    r = server.post("/v1/fits", json={
+        "image": "quadrant", "max_steps": 200, "eval_steps": 50, "disable_prog_optim": True, "video": True,
+        "video_iterations": 50, "adaptive_refinement": True, "adaptive_mode": mode, "adaptive_patch_size": 72,
+        "adaptive_overlap": 16, "adaptive_base_gaussians": 300, "adaptive_refinement_increment": 200,
+        "adaptive_max_iterations": 2, "adaptive_max_gaussians_per_patch": 600, "adaptive_error_threshold": 0.75})
+    assert r.status_code == 202, r.text
+    shown = done(server, r.json()["id"])
+    assert shown["metrics"]["enhanced"]["psnr"] > shown["metrics"]["psnr"]
+    folder = pathlib.Path(shown["folder"])
+    assert folder.name.startswith("quadrant-adaptive-300")
+    summary = json.loads((folder / "enhanced/patch_summary.json").read_text())
+    assert [p["needs_refinement"] for p in summary["patches"]] == [False, False, False, True]
+    assert [p.name for p in (folder / "other/patches").iterdir()] == ["patch_1_1"]
+    for name in ("base_training/model.safetensors", "enhanced/rendered.jpg", "comparison.jpg",
+                 "comparison_detailed.png", "other/patch_grid_visualization.jpg", "other/patches/patch_1_1/after.jpg",
+                 "training_video.mp4", "metrics.csv"):
+        assert (folder / name).stat().st_size > 0, name
+
+
 def test_multipart_stack_with_odd_sizes(server):
     rng = np.random.default_rng(3)
     one, two = (png_of(rng.integers(0, 256, s, np.uint8)) for s in ((17, 23, 3), (17, 23)))
@@ -362,6 +388,37 @@ def test_finished_fits_survive_a_restart(executable, tmp_path):
         assert not pathlib.Path(again["folder"]).exists()
     finally:
         second.stop()
+
+
+def test_a_full_disk_in_a_recording_leaves_the_last_checkpoint_whole(executable, tmp_path):
+    from conftest import Server
+
+    fits = tmp_path / "data" / "fits"
+    fits.mkdir(parents=True)
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1500k", "tmpfs", str(fits)], capture_output=True).returncode:
+        pytest.skip("a small file system cannot be mounted here")
+    try:
+        server = Server("--data-dir", str(tmp_path / "data"))
+        try:
+            noise = np.random.default_rng(1).integers(0, 256, (128, 192, 3), np.uint8)
+            upload(server, "noise", png_of(noise))
+            r = server.post("/v1/fits", json={**QUICK, "image": "noise", "max_steps": 100000, "eval_steps": 20,
+                                              "save_ckpt_steps": 20, "capture_mode": "independent",
+                                              "video_iterations": 1, "video": {"crf": 0}})
+            assert r.status_code == 202, r.text
+            shown = wait(server, r.json()["id"])
+            assert (shown["state"], shown["error"]["code"]) == ("failed", "disk-full"), shown["error"]
+            checkpoints = sorted((pathlib.Path(shown["folder"]) / "other/checkpoints").glob("*.safetensors"),
+                                 key=lambda p: int(p.stem.rsplit("-", 1)[1]))
+            assert checkpoints
+            r = server.post("/v1/fits/render?height=64", data=checkpoints[-1].read_bytes(),
+                            headers={"Accept": "image/png"})
+            assert r.status_code == 200, r.text
+            assert server.get("/livez").status_code == 200
+        finally:
+            server.stop()
+    finally:
+        subprocess.run(["umount", str(fits)], check=True)
 
 
 def test_the_command_line_writes_the_same_files(executable, tmp_path):

@@ -1,6 +1,7 @@
 /* Whole fits of the photo against the fixtures' curves (the spec's §25.2), and the loop's promises. */
 #include "cl/models/imagegs/fit.h"
 #include "cl/models/imagegs/init.h"
+#include "cl/models/imagegs/refine.h"
 #include "tests/support/check.h"
 #include "tests/support/gs_fixture.h"
 #include "tests/support/gs_photo.h"
@@ -537,7 +538,79 @@ static void device_memory_returns_to_the_start(void **state)
     assert_int_equal(after.used_bytes, before.used_bytes);
 }
 
-int main(void)
+/* A smooth picture with one noisy quadrant: only the patches there are refined, and it gets better. */
+static void refine_noisy_quadrant(bool joint)
+{
+    ts_error err = {0};
+    enum {
+        SIDE = 128
+    };
+    size_t n = SIDE * SIDE;
+    float *image = malloc(n * sizeof *image), *shown = malloc(n * sizeof *shown);
+    ts_gs_config c;
+    json_t *problems = NULL, *o = plain_config(160);
+    ts_gs_fit *fit = NULL;
+    ts_gs_refine *refine = NULL;
+    ts_gs_model base;
+    ts_gs_metrics m;
+    double psnr, ssim;
+    for (size_t i = 0; i < n; ++i) {
+        size_t x = i % SIDE, y = i / SIDE;
+        image[i] = 0.5f + 0.2f * sinf((float)x * 0.03f) * cosf((float)y * 0.02f);
+        if (x >= 80 && y >= 80)
+            image[i] = ((x / 3) * 7 + (y / 3) * 13) % 5 < 2 ? 0.1f : 0.9f;
+    }
+    set(o, "num_gaussians", json_integer(150));
+    set(o, "adaptive_refinement", json_true());
+    set(o, "adaptive_patch_size", json_integer(72));
+    set(o, "adaptive_overlap", json_integer(16));
+    set(o, "adaptive_base_gaussians", json_integer(400));
+    set(o, "adaptive_refinement_increment", json_integer(300));
+    set(o, "adaptive_max_iterations", json_integer(2));
+    set(o, "adaptive_max_gaussians_per_patch", json_integer(1000));
+    set(o, "adaptive_error_threshold", json_real(0.75));
+    set(o, "adaptive_mode", json_string(joint ? "joint" : "patches"));
+    ts_gs_config_init(&c);
+    CHECK_OK(ts_gs_config_read(&c, o, &problems, &err));
+    ts_gs_target t = {.width = SIDE, .height = SIDE, .channels = 1, .chw = image};
+    CHECK_OK(ts_gs_fit_create(queue, &c, &t, NULL, &fit, &err));
+    while (ts_gs_fit_running(fit))
+        CHECK_OK(ts_gs_fit_slice(fit, 16, &err));
+    CHECK_OK(ts_gs_fit_complete(fit, &m, &err));
+    CHECK_OK(ts_gs_fit_model(fit, false, &base, &err));
+    CHECK_OK(ts_gs_fit_shown(fit, shown, &err));
+    ts_gs_fit_destroy(fit);
+    CHECK_OK(ts_gs_refine_create(queue, &c, image, &base, shown, &refine, &err));
+    assert_int_equal(ts_gs_refine_grid(refine)->rows, 2);
+    while (ts_gs_refine_running(refine))
+        CHECK_OK(ts_gs_refine_slice(refine, 16, &err));
+    for (int i = 0; i < 4; ++i) {
+        const ts_gs_patch *p = ts_gs_refine_patch(refine, i);
+        assert_int_equal(p->needs_refinement, i == 3);
+        assert_int_equal(p->iterations > 0, i == 3);
+    }
+    CHECK_OK(ts_gs_metrics_quick(image, ts_gs_refine_picture(refine), 1, SIDE, SIDE, &psnr, &ssim,
+                                 &err));
+    print_message("refined, %s: %.2f dB after %.2f\n", joint ? "joint" : "patches", psnr, m.psnr);
+    assert_true(psnr > m.psnr);
+    assert_true(!joint == !ts_gs_refine_joint(refine));
+    ts_gs_refine_destroy(refine);
+    ts_gs_model_finish(&base);
+    ts_gs_config_finish(&c);
+    json_decref(problems);
+    json_decref(o);
+    free(image);
+    free(shown);
+}
+
+static void only_the_noisy_quadrant_is_refined(void **state)
+{
+    (void)state;
+    refine_noisy_quadrant(false);
+    refine_noisy_quadrant(true);
+}
+
+int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_gradient_map_is_the_fixtures),
@@ -549,6 +622,7 @@ int main(void)
         cmocka_unit_test(odd_pictures),
         cmocka_unit_test(pruning_and_no_top_k_and_no_tiles_work),
         cmocka_unit_test(a_loss_that_is_not_finite_stops_the_fit),
+        cmocka_unit_test(only_the_noisy_quadrant_is_refined),
         cmocka_unit_test(device_memory_returns_to_the_start),
         cmocka_unit_test(follows_the_plain_curve),
         cmocka_unit_test(legacy_gradient_ends_as_its_curve),
@@ -556,5 +630,7 @@ int main(void)
         cmocka_unit_test(twelve_bits_follow_the_curve_and_log_sigma_loses_little),
         cmocka_unit_test(own_starts_reach_the_fixture_on_average),
     };
+    if (argc > 1)
+        cmocka_set_test_filter(argv[1]);
     return cmocka_run_group_tests(tests, setup, teardown);
 }

@@ -967,6 +967,11 @@ const ts_gs_eval *ts_gs_fit_last(const ts_gs_fit *f)
     return &f->last;
 }
 
+ts_queue *ts_gs_fit_queue(const ts_gs_fit *f)
+{
+    return f->queue;
+}
+
 const float *ts_gs_fit_target(const ts_gs_fit *f)
 {
     return f->shown_target;

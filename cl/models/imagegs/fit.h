@@ -109,6 +109,7 @@ typedef struct ts_gs_progress {
 void ts_gs_fit_progress(const ts_gs_fit *fit, ts_gs_progress *out);
 /** The evaluation of the last evaluated step. */
 const ts_gs_eval *ts_gs_fit_last(const ts_gs_fit *fit);
+ts_queue *ts_gs_fit_queue(const ts_gs_fit *fit);
 /** Display-space target, [C,H,W] (borrowed). */
 const float *ts_gs_fit_target(const ts_gs_fit *fit);
 /** Probability map of the initial positions, [H,W], or NULL (random). Borrowed. */
