@@ -8,6 +8,7 @@
 /* An endless answer: the library asks for octets, the source gives them or suspends. */
 typedef struct stream_answer {
     ts_http *http;
+    ts_peer *conn;
     ts_stream_handle *handle;
     struct stream_answer *prev, *next;
 } stream_answer;
@@ -69,6 +70,11 @@ static ssize_t read_stream(void *arg, uint64_t position, char *out, size_t max)
     }
 }
 
+static void hang_up(void *handle)
+{
+    ts_stream_stop(handle);
+}
+
 static void free_stream(void *arg)
 {
     stream_answer *answer = arg;
@@ -81,6 +87,7 @@ static void free_stream(void *arg)
     if (answer->next)
         answer->next->prev = answer->prev;
     pthread_mutex_unlock(&http->streams_lock);
+    ts_peers_watch(http->peers, answer->conn, NULL, NULL);
     ts_stream_close(answer->handle);
     free(answer);
 }
@@ -98,6 +105,7 @@ static struct MHD_Response *make_stream(exchange *ex)
         return NULL;
     }
     answer->http = http;
+    answer->conn = ex->conn;
     answer->handle = ex->req.res.stream;
     ex->req.res.stream = NULL;
     ts_stream_attach(answer->handle, suspend_connection, resume_connection, ex->connection);
@@ -110,6 +118,7 @@ static struct MHD_Response *make_stream(exchange *ex)
     pthread_mutex_unlock(&http->streams_lock);
     if (stopping)
         ts_stream_stop(answer->handle);
+    ts_peers_watch(http->peers, ex->conn, hang_up, answer->handle);
     return response;
 }
 

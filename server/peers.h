@@ -38,6 +38,8 @@ typedef struct ts_peer {
     bool fresh, killed, linger;
     int64_t since_us, progress_us, first_octet_us; /* first_octet: 0 before it came */
     uint64_t body_bytes, received_mark;
+    void (*hang_up)(void *arg); /* ends an endless answer whose client is gone */
+    void *hang_up_arg;
 } ts_peer;
 
 /** `tick(arg)` is called every quarter of a second on the reaper thread. */
@@ -56,6 +58,11 @@ void ts_peers_request_line(ts_peers *peers, ts_peer *conn);
 void ts_peers_progress(ts_peers *peers, ts_peer *conn, size_t body_bytes);
 /** Drain what the client still sends when this connection closes. */
 void ts_peers_linger(ts_peers *peers, ts_peer *conn);
+/**
+ * Watch for the end of a client that only listens; `hang_up(arg)` is called (on the reaper's thread,
+ * the table locked) when it has closed. NULL ends the watch.
+ */
+void ts_peers_watch(ts_peers *peers, ts_peer *conn, void (*hang_up)(void *arg), void *arg);
 /** Shut down all idle connections (at the end of the server), or all of them. */
 void ts_peers_shutdown(ts_peers *peers, bool all);
 /** Write an error answer past the HTTP library, where that can't; the caller then closes. */
