@@ -197,7 +197,7 @@ def test_listeners_that_leave_are_noticed(start_server):
         assert s.recv(4096).startswith(b"HTTP/1.1 200")
         held.append(s)
     time.sleep(1)
-    assert descriptors(server) >= fds + 20
+    assert descriptors(server) >= fds + 18
     for s in held:
         s.close()
     eventually(lambda: descriptors(server) <= fds, 5)
