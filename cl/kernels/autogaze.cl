@@ -1,6 +1,6 @@
 /*
  * AutoGaze: exact 8-bit resampling, normalisation by table, the gate of the decoder's MLP, and the
- * greedy choice of tokens. Reference: tests/ref/ref_autogaze.c.
+ * greedy choice of tokens. Reference: recorded runs, tests/unit/test_autogaze.c.
  */
 #include "ops.clh"
 

@@ -1,7 +1,7 @@
 /*
  * Resampling of [planes][H][W] f32 with a table of taps per axis, made on the host in double:
  * out(o) = Σ_t weight[o][t] · in(index[o][t]). One pass over both axes.
- * Reference: tests/ref/ref_resize.c.
+ * Reference: tests/unit/test_reduce.c (the taps one by one).
  */
 #include "ops.clh"
 

@@ -4,6 +4,7 @@
 
 #include "cl/models/vae/latent.h"
 #include "cl/models/vae/vae.h"
+#include "tests/support/bigmodels.h"
 #include "tests/support/check.h"
 #include "tests/support/golden.h"
 #include "tests/support/opsfix.h"
@@ -249,6 +250,37 @@ static void taps_of_fused_layers_come_from_an_equal_network(void **state)
     ts_model_destroy(model);
 }
 
+/* 12,313,667 seeded values, folded at load; pictures of the latents of seeds 0 to 3. */
+static void the_full_width_decoder_gives_the_recorded_pictures(void **state)
+{
+    ts_opsfix *f = *state;
+    ts_error err = {0};
+    char dir[] = "/tmp/ts-dog-XXXXXX";
+    assert_non_null(mkdtemp(dir));
+    assert_true(ts_write_dog(dir, 256, 7));
+    ts_golden g;
+    ts_golden_open(GOLDEN "full-size.safetensors", &g);
+    ts_model *model = load(f, dir);
+    assert_int_equal(model->info.parameters, 12313667);
+    float z[4 * 256];
+    for (uint64_t k = 0; k < 4; k++)
+        ts_seeded_normal(k, z + k * 256, 256);
+    uint8_t *got = malloc(4 * 128 * 128 * 3);
+    const uint8_t *want = ts_golden_find(&g, "expected_u8")->data; /* side by side */
+    CHECK_OK(ts_vae_decode_u8(ts_vae_of(model), z, 4, false, got, &err));
+    for (int y = 0; y < 128; y++)
+        for (int x = 0; x < 512 * 3; x++)
+            ts_check_close(got[((x / 384) * 128 + y) * 384 + x % 384], want[y * 512 * 3 + x], 1, 0,
+                           "picture", (size_t)(y * 512 * 3 + x));
+    /* Device bytes: the folded weights (49.2 MB), activations of the batch above, little more. */
+    double weights = 12302019.0 * 4;
+    assert_true((double)model->info.device_bytes <= 1.15 * weights);
+    free(got);
+    ts_model_destroy(model);
+    ts_golden_close(&g);
+    ts_remove_model(dir);
+}
+
 /* ---- malformed models ---- */
 
 typedef struct scratch_model {
@@ -340,6 +372,7 @@ int main(void)
         cmocka_unit_test(pictures_encode_as_recorded),
         cmocka_unit_test(autoencoder_kl_decodes_and_encodes_as_recorded),
         cmocka_unit_test(taps_of_fused_layers_come_from_an_equal_network),
+        cmocka_unit_test(the_full_width_decoder_gives_the_recorded_pictures),
         cmocka_unit_test(malformed_models_are_refused_by_name),
     };
     return cmocka_run_group_tests(tests, ts_opsfix_setup, ts_opsfix_teardown);
