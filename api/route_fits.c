@@ -626,6 +626,77 @@ ts_status api_fit_file(ts_app *app, ts_request *req, ts_response *res, ts_error 
     return st == TS_OK ? ts_response_file(res, kind->type, path, err) : st;
 }
 
+/* ---- kept frames ---- */
+
+static int by_name(const void *a, const void *b)
+{
+    return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+/* {step, psnr, ssim} of each kept frame; figures where that step was evaluated. */
+static void list_frames(const char *folder, const json_t *evaluations, json_t *list)
+{
+    DIR *dir = opendir(folder);
+    const struct dirent *e;
+    char *names[4096];
+    size_t n = 0;
+    while (dir && n < 4096 && (e = readdir(dir)))
+        if (strlen(e->d_name) == 14 && strcmp(e->d_name + 9, ".webp") == 0 &&
+            (names[n] = strdup(e->d_name)))
+            ++n;
+    if (dir)
+        closedir(dir);
+    qsort(names, n, sizeof *names, by_name);
+    for (size_t i = 0; i < n; ++i) {
+        json_int_t step = atoll(names[i]);
+        json_t *one = json_pack("{s:I, s:n, s:n}", "step", step, "psnr", "ssim"), *v;
+        size_t k;
+        json_array_foreach((json_t *)evaluations, k,
+                           v) if (json_integer_value(json_object_get(v, "step")) == step)
+        {
+            json_object_set(one, "psnr", json_object_get(v, "psnr"));
+            json_object_set(one, "ssim", json_object_get(v, "ssim"));
+        }
+        json_array_append_new(list, one);
+        free(names[i]);
+    }
+}
+
+ts_status api_fit_frames(ts_app *app, ts_request *req, ts_response *res, ts_error *err)
+{
+    const char *id = ts_request_param(req, "id");
+    char folder[4096];
+    json_t *evaluations = NULL, *list = json_array();
+    ts_error none = {0};
+    ts_status st = want_fits(app, err);
+    if (st == TS_OK)
+        st = ts_fits_evaluations(app->fits, id, 0, &evaluations, err);
+    if (st == TS_OK && ts_fits_path(app->fits, id, "frames", folder, sizeof folder, &none) == TS_OK)
+        list_frames(folder, json_object_get(evaluations, "evaluations"), list);
+    ts_error_clear(&none);
+    json_decref(evaluations);
+    if (st == TS_OK)
+        ts_response_json(res, 200, json_pack("{s:o}", "frames", list));
+    else
+        json_decref(list);
+    return st;
+}
+
+/* "50.webp" */
+ts_status api_fit_frame(ts_app *app, ts_request *req, ts_response *res, ts_error *err)
+{
+    const char *file = ts_request_param(req, "file");
+    char name[64], path[4096], *end;
+    long long step = strtoll(file, &end, 10);
+    ts_status st = want_fits(app, err);
+    if (st == TS_OK && (end == file || strcmp(end, ".webp") != 0 || step < 0))
+        st = ts_fail(err, TS_E_NOT_FOUND, "no frame \"%.40s\"; want STEP.webp", file);
+    snprintf(name, sizeof name, "frames/%09lld.webp", step);
+    if (st == TS_OK)
+        st = ts_fits_path(app->fits, ts_request_param(req, "id"), name, path, sizeof path, err);
+    return st == TS_OK ? ts_response_file(res, "image/webp", path, err) : st;
+}
+
 /* ---- rendering ---- */
 
 typedef struct render_request {

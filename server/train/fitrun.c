@@ -231,6 +231,8 @@ static const char *extension(const ts_fitrun *run)
                                                                : "jpg";
 }
 
+static ts_status visualise(ts_fitrun *run, const ts_gs_eval *e, ts_error *err);
+
 static ts_status on_image(void *arg, ts_gs_fit *fit, const ts_gs_eval *e, ts_error *err)
 {
     ts_fitrun *run = arg;
@@ -240,7 +242,11 @@ static ts_status on_image(void *arg, ts_gs_fit *fit, const ts_gs_eval *e, ts_err
     ts_status st = ts_gs_fit_rgba(fit, run->render, err);
     if (st == TS_OK && e->step == 0 && run->initial)
         memcpy(run->initial, run->render, (size_t)run->w * (size_t)run->h * 4);
-    return st == TS_OK ? fitrun_write_rgba(run, name, run->render, err) : st;
+    if (st == TS_OK)
+        st = fitrun_write_rgba(run, name, run->render, err);
+    if (!run->fit)
+        run->fit = fit;
+    return st == TS_OK ? visualise(run, e, err) : st;
 }
 
 static ts_status write_model(ts_fitrun *run, const ts_gs_model *model, const char *name,
@@ -403,9 +409,32 @@ static ts_status write_initial(ts_fitrun *run, const ts_gs_model *init, ts_error
     return write_model(run, init, "initial_model.safetensors", false, err);
 }
 
-ts_status ts_fitrun_create(ts_queue *queue, const ts_fitrun_options *o, ts_fitrun **out,
+/* A reduced target for the fit, where that is asked for; the full one stays for the end. */
+static ts_status downsample(ts_fitrun *run, ts_gs_target *t, float **small, ts_error *err)
+{
+    if (!run->config.downsample || run->config.downsample_ratio <= 1)
+        return TS_OK;
+    size_t n = (size_t)t->width * (size_t)t->height * (size_t)t->channels;
+    run->full = malloc(n * sizeof *run->full);
+    if (!run->full)
+        return ts_fail(err, TS_E_NO_MEMORY, "the target");
+    memcpy(run->full, t->chw, n * sizeof *run->full);
+    run->full_w = t->width;
+    run->full_h = t->height;
+    ts_status st = ts_trainimage_reduce(t->chw, t->channels, t->height, t->width,
+                                        run->config.downsample_ratio, small, &run->h, &run->w, err);
+    t->chw = *small;
+    t->width = run->w;
+    t->height = run->h;
+    return st;
+}
+
+ts_status ts_fitrun_create(ts_queue *queue, const ts_fitrun_options *options, ts_fitrun **out,
                            ts_error *err)
 {
+    ts_fitrun_options reduced = *options;
+    const ts_fitrun_options *o = &reduced;
+    float *small = NULL;
     ts_fitrun *run = calloc(1, sizeof *run);
     if (!run)
         return ts_fail(err, TS_E_NO_MEMORY, "a fit");
@@ -430,7 +459,9 @@ ts_status ts_fitrun_create(ts_queue *queue, const ts_fitrun_options *o, ts_fitru
                          .image = on_image,
                          .checkpoint = on_checkpoint,
                          .event = on_event};
-    ts_status st = make_folders(run, err);
+    ts_status st = downsample(run, &reduced.target, &small, err);
+    if (st == TS_OK)
+        st = make_folders(run, err);
     if (st == TS_OK)
         st = make_pictures(run, &o->target, err);
     if (st == TS_OK)
@@ -441,6 +472,7 @@ ts_status ts_fitrun_create(ts_queue *queue, const ts_fitrun_options *o, ts_fitru
         st = ts_gs_fit_create(queue, &run->config, &o->target, &hooks, &run->fit, err);
     if (st == TS_OK)
         st = write_map(run, err);
+    free(small);
     if (st != TS_OK) {
         ts_fitrun_destroy(run);
         return st;
@@ -464,6 +496,7 @@ void ts_fitrun_destroy(ts_fitrun *run)
         fclose(run->log);
     if (run->csv)
         fclose(run->csv);
+    free(run->full);
     free(run->gt);
     free(run->render);
     free(run->initial);
@@ -543,6 +576,67 @@ ts_status ts_fitrun_slice(ts_fitrun *run, int64_t steps, ts_error *err)
     return st == TS_OK ? disk_status(run, err) : st;
 }
 
+/* The model of a reduced target at the full size, against the full target. */
+static ts_status upsampled(ts_fitrun *run, const ts_gs_model *model, ts_error *err)
+{
+    char name[160];
+    float *chw = NULL;
+    int w = 0;
+    ts_status st =
+        ts_gs_model_render(ts_gs_fit_queue(run->fit), model, run->full_h, true, &chw, &w, err);
+    if (st != TS_OK || w != run->full_w) { /* a ratio that rounds to another width: no figures */
+        free(chw);
+        return st;
+    }
+    uint8_t *rgba = malloc((size_t)w * (size_t)run->full_h * 4);
+    if (!rgba) {
+        free(chw);
+        return ts_fail(err, TS_E_NO_MEMORY, "the upsampled picture");
+    }
+    st = ts_gs_metrics_compute(run->full, chw, run->channels, run->full_h, w, &run->upsampled, NULL,
+                               err);
+    fitrun_rgba(run, chw, w, run->full_h, rgba);
+    ts_pixels p = {.format = TS_PIXELS_RGBA8,
+                   .width = w,
+                   .height = run->full_h,
+                   .plane = {rgba},
+                   .stride = {(size_t)w * 4}};
+    snprintf(name, sizeof name, "render_upsample-psnr-%.2f_ssim-%.4f_res-%dx%d.%s",
+             run->upsampled.psnr, run->upsampled.ssim, run->full_h, w, extension(run));
+    if (st == TS_OK)
+        st = fitrun_write_pixels(run, name, &p, err);
+    free(rgba);
+    free(chw);
+    return st;
+}
+
+/* With vis_gaussians: the error, the positions and the footprints beside a stored render. */
+static ts_status visualise(ts_fitrun *run, const ts_gs_eval *e, ts_error *err)
+{
+    static const struct {
+        ts_panel_kind kind;
+        const char *name;
+    } all[] = {{TS_PANEL_ERROR, "flip-error"},
+               {TS_PANEL_POSITIONS, "gaussian-position"},
+               {TS_PANEL_FOOTPRINT, "gaussian-footprint"}};
+    const uint8_t *panels[TS_TRAINPIC_MAX_PANELS];
+    ts_trainpic_options look;
+    char name[160];
+    if (!run->config.vis_gaussians)
+        return TS_OK;
+    ts_trainpic_defaults(&look);
+    look.n_panels = 3;
+    for (int i = 0; i < 3; ++i)
+        look.panel[i] = all[i].kind;
+    ts_status st = fitrun_panels(run, &look, panels, err);
+    for (int i = 0; st == TS_OK && i < 3; ++i) {
+        snprintf(name, sizeof name, "other/%s_step-%lld_res-%dx%d.%s", all[i].name,
+                 (long long)e->step, run->h, run->w, extension(run));
+        st = fitrun_write_rgba(run, name, panels[i], err);
+    }
+    return st;
+}
+
 static ts_status final_model(ts_fitrun *run, ts_error *err)
 {
     ts_gs_model model;
@@ -569,6 +663,8 @@ static ts_status final_model(ts_fitrun *run, ts_error *err)
             scale +=
                 (model.inverse_scale ? 1 / fmax(fabs(s), 1e-9) : fabs(s)) / (2 * (double)model.n);
         }
+    if (st == TS_OK && run->full)
+        st = upsampled(run, &model, err);
     ts_gs_model_finish(&model);
     char line[96];
     ts_fitrun_log(run, "Optimization completed");
@@ -651,6 +747,13 @@ ts_status ts_fitrun_picture(ts_fitrun *run, const ts_trainpic_options *look, ts_
     else
         st = ts_gs_fit_evaluate(run->fit, eval, err);
     return st == TS_OK ? compose(run, look, eval, out, err) : st;
+}
+
+json_t *ts_fitrun_upsampled(const ts_fitrun *run)
+{
+    if (!run->full || !run->completed)
+        return NULL;
+    return ts_gs_metrics_json(&run->upsampled);
 }
 
 json_t *ts_fitrun_eval_json(const ts_gs_eval *e)

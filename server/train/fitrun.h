@@ -53,6 +53,8 @@ void ts_fitrun_finish(ts_fitrun *run);
 bool ts_fitrun_refining(const ts_fitrun *run);
 /** PSNR and SSIM of the refined picture, or NULL. Caller owns it. */
 json_t *ts_fitrun_enhanced(ts_fitrun *run);
+/** Figures at the full size of a downsampled fit, or NULL. Caller owns it. */
+json_t *ts_fitrun_upsampled(const ts_fitrun *run);
 /** The training loop inside (borrowed), for finishing early, adding, reading figures. */
 ts_gs_fit *ts_fitrun_fit(ts_fitrun *run);
 /** Final metrics after ts_fitrun_complete(), else NULL. */

@@ -7,6 +7,7 @@
 #include "cl/models/imagegs/refine.h"
 #include "server/codec.h"
 #include "server/train/fitrun.h"
+#include "server/train/trainimage.h"
 #include "server/train/trainvideo.h"
 
 struct ts_fitrun {
@@ -16,6 +17,9 @@ struct ts_fitrun {
     uint64_t source_bytes;
     int w, h, channels, picture_channels;
     char input_channels[64], bit_depths[64];
+    float *full; /* of a downsampled fit: the target at its own size */
+    int full_w, full_h;
+    ts_gs_metrics upsampled;
     size_t init_taken, init_count; /* Gaussians taken of a model, of how many */
     ts_gs_fit *fit;
     FILE *log, *csv;

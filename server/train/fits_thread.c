@@ -227,6 +227,9 @@ static void complete(ts_fits *fits, fit_job *j)
     json_t *enhanced = ts_fitrun_enhanced(j->run);
     if (enhanced)
         json_object_set_new(j->final, "enhanced", enhanced);
+    json_t *upsampled = ts_fitrun_upsampled(j->run);
+    if (upsampled)
+        json_object_set_new(j->final, "upsampled", upsampled);
     pthread_mutex_unlock(&fits->fits_lock);
     end(fits, j, FIT_DONE);
 }

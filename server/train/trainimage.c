@@ -188,3 +188,60 @@ ts_gs_target ts_trainimage_target(const ts_trainimage *image)
     memcpy(t.bit_depths, image->bit_depths, sizeof t.bit_depths);
     return t;
 }
+
+/* ---- reducing ---- */
+
+static double lanczos4(double x)
+{
+    const double pi = 3.14159265358979323846;
+    x = fabs(x);
+    if (x < 1e-9)
+        return 1;
+    return x < 4 ? 4 * sin(pi * x) * sin(pi * x / 4) / (pi * pi * x * x) : 0;
+}
+
+/* n_out means of n_in values, `step` apart, the window stretched by the ratio; edges go on. */
+static void reduce_line(const float *in, size_t step, int n_in, float *out, size_t out_step,
+                        int n_out)
+{
+    double scale = (double)n_in / n_out, stretch = scale > 1 ? scale : 1;
+    for (int o = 0; o < n_out; ++o) {
+        double centre = (o + 0.5) * scale - 0.5, sum = 0, weight = 0;
+        int lo = (int)ceil(centre - 4 * stretch), hi = (int)floor(centre + 4 * stretch);
+        for (int i = lo; i <= hi; ++i) {
+            double w = lanczos4((i - centre) / stretch);
+            int at = i < 0 ? 0 : i >= n_in ? n_in - 1 : i;
+            sum += w * (double)in[(size_t)at * step];
+            weight += w;
+        }
+        out[(size_t)o * out_step] = (float)(sum / weight);
+    }
+}
+
+ts_status ts_trainimage_reduce(const float *chw, int channels, int height, int width, double ratio,
+                               float **out, int *out_h, int *out_w, ts_error *err)
+{
+    int w = (int)fmax(1, nearbyint(width / ratio)), h = (int)fmax(1, nearbyint(height / ratio));
+    size_t plane = (size_t)width * (size_t)height, small = (size_t)w * (size_t)h;
+    float *rows = malloc((size_t)w * (size_t)height * sizeof *rows);
+    *out = malloc(small * (size_t)channels * sizeof **out);
+    if (!rows || !*out) {
+        free(rows);
+        free(*out);
+        return ts_fail(err, TS_E_NO_MEMORY, "a reduced picture of %d x %d", w, h);
+    }
+    for (int c = 0; c < channels; ++c) {
+        for (int y = 0; y < height; ++y)
+            reduce_line(chw + (size_t)c * plane + (size_t)y * (size_t)width, 1, width,
+                        rows + (size_t)y * (size_t)w, 1, w);
+        for (int x = 0; x < w; ++x)
+            reduce_line(rows + x, (size_t)w, height, *out + (size_t)c * small + (size_t)x,
+                        (size_t)w, h);
+    }
+    for (size_t i = 0; i < small * (size_t)channels; ++i) /* the window overshoots at edges */
+        (*out)[i] = fmaxf((*out)[i], 0);
+    free(rows);
+    *out_h = h;
+    *out_w = w;
+    return TS_OK;
+}

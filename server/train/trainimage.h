@@ -33,6 +33,10 @@ TS_CHECKED ts_status ts_trainimage_add_tensor(ts_trainimage *image, const char *
                                               ts_error *err);
 /** The image as a fit takes it. */
 ts_gs_target ts_trainimage_target(const ts_trainimage *image);
+/** [C,H,W] reduced by `ratio` with Lanczos-4 to out_w x out_h (rounded). Owner: caller frees *out. */
+TS_CHECKED ts_status ts_trainimage_reduce(const float *chw, int channels, int height, int width,
+                                          double ratio, float **out, int *out_h, int *out_w,
+                                          ts_error *err);
 /** A file name's stem with other characters than [A-Za-z0-9._-] as '_', without a leading dot. */
 void ts_trainimage_stem(const char *name, char out[128]);
 

@@ -248,6 +248,23 @@ def test_quantised_models_are_smaller_and_come_back(server):
     assert abs(array - render).mean() < 1.0
 
 
+def test_kept_frames_pictures_of_gaussians_and_a_reduced_target(server):
+    fit = start(server, keep_frames=True, vis_gaussians=True, downsample=True, downsample_ratio=2, save_image_steps=20)
+    shown = done(server, fit)
+    assert (shown["width"], shown["height"]) == (192, 128)
+    frames = server.get(f"/v1/fits/{fit}/frames").json()["frames"]
+    assert [f["step"] for f in frames] == [0, 20, 40, 60] and frames[-1]["psnr"] == pytest.approx(shown["psnr"])
+    one = server.get(f"/v1/fits/{fit}/frames/40.webp")
+    assert Image.open(io.BytesIO(one.content)).size == (192, 64)
+    problem(server.get(f"/v1/fits/{fit}/frames/41.webp"), 404, "not-found")
+    folder = pathlib.Path(shown["folder"])
+    assert shown["metrics"]["upsampled"]["psnr"] > 15
+    up = list(folder.glob("render_upsample-*"))
+    assert len(up) == 1 and Image.open(up[0]).size == (192, 128)
+    for kind in ("flip-error", "gaussian-position", "gaussian-footprint"):
+        assert len(list((folder / "other").glob(f"{kind}_step-*"))) == 4
+
+
 def test_image_metrics(server):
     want = json.loads((GOLDEN / "metrics_photo.json").read_text())
     a, b = ((GOLDEN / f"metrics_photo_{x}.png").read_bytes() for x in "ab")

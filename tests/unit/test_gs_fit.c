@@ -444,7 +444,7 @@ static void odd_pictures(void **state)
     } all[] = {{1, 1, 3, 1, 1, false},
                {5, 3, 1, 40, 1, false},
                {17, 16, 9, 30, 2.2, false},
-               {1024, 16, 3, 20, 1, false},
+               {4096, 16, 3, 20, 1, false},
                {40, 30, 4, 50, 1, true}};
     (void)state;
     for (size_t i = 0; i < sizeof all / sizeof all[0]; ++i) {

@@ -145,6 +145,28 @@ static void sizes_patches_texts_and_errors_are_the_tables(void **state)
     json_decref(all);
 }
 
+static void radii_and_tiles_are_the_tables(void **state)
+{
+    json_t *all = tables(), *row;
+    size_t i;
+    (void)state;
+    json_array_foreach(json_object_get(all, "radius"), i, row) assert_int_equal(
+        ts_gs_rules_radius(number(row, "sx"), number(row, "sy"), number(row, "rot")),
+        integer(row, "radius"));
+    json_array_foreach(json_object_get(all, "tile_rect"), i, row)
+    {
+        int got[4];
+        const json_t *want = json_object_get(row, "tiles_x0_y0_x1_y1");
+        ts_gs_rules_tiles(number(row, "cx"), number(row, "cy"), number(row, "radius"),
+                          (int)integer(row, "W"), (int)integer(row, "H"), got);
+        for (size_t k = 0; k < 4; ++k)
+            assert_int_equal(got[k], json_integer_value(json_array_get(want, k)));
+        int count = got[2] > got[0] && got[3] > got[1] ? (got[2] - got[0]) * (got[3] - got[1]) : 0;
+        assert_int_equal(count, integer(row, "count"));
+    }
+    json_decref(all);
+}
+
 static void quantises_as_the_fixture(void **state)
 {
     static const unsigned bits[] = {4, 6, 8, 12, 16};
@@ -269,6 +291,7 @@ int main(void)
         cmocka_unit_test(decays_and_stops_as_the_table),
         cmocka_unit_test(adds_the_tables_counts),
         cmocka_unit_test(sizes_patches_texts_and_errors_are_the_tables),
+        cmocka_unit_test(radii_and_tiles_are_the_tables),
         cmocka_unit_test(quantises_as_the_fixture),
         cmocka_unit_test(reads_a_configuration_and_says_all_that_is_wrong),
         cmocka_unit_test(measures_the_photo_as_the_fixture),

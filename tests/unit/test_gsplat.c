@@ -3,6 +3,7 @@
  * both forms of the kernels, and against finite differences of the host's own double renderer.
  */
 #include "cl/models/imagegs/loss.h"
+#include "cl/models/imagegs/rules.h"
 #include "cl/models/imagegs/splat.h"
 #include "tests/ref/ref_gsplat.h"
 #include "tests/support/check.h"
@@ -484,6 +485,52 @@ static void the_c_twins_gradients_are_derivatives(void **state)
     free(par);
 }
 
+/* The kernel's tiles for the tables' Gaussians, at centres where one pixel of radius would show. */
+static void projects_to_the_rules_tiles(void **state)
+{
+    ts_error err = {0};
+    json_t *all = gs_fixture_json(TS_TEST_DIR, "tables.json"), *row;
+    size_t i;
+    (void)state;
+    for (int form = 0; form < 2; ++form)
+        json_array_foreach(json_object_get(all, "radius"), i, row)
+        {
+            double sx = number(row, "sx"), sy = number(row, "sy"), rot = number(row, "rot");
+            for (int k = 0; k < 4; ++k) {
+                int r = integer(row, "radius"), want[4];
+                double cx = 128 + r + (k & 1 ? 0.25 : -0.25), cy = 112 - r + (k & 2 ? 0.25 : -0.25);
+                float par[6] = {(float)(cx / 256), (float)(cy / 240), (float)(1 / sx),
+                                (float)(1 / sy),   (float)rot,        1};
+                ts_gs_splat_options o = {.width = 256,
+                                         .height = 240,
+                                         .channels = 1,
+                                         .topk = 10,
+                                         .inverse_scale = true,
+                                         .gaussians = 1,
+                                         .entries = 256,
+                                         .group_form = form};
+                ts_gs_splat *splat = NULL;
+                uint32_t *start, *list;
+                size_t tiles;
+                ts_buffer *b = upload(par, 6);
+                CHECK_OK(ts_gs_splat_create(queue, &o, &splat, &err));
+                CHECK_OK(ts_gs_splat_render(splat, b, 1, &err));
+                CHECK_OK(ts_gs_splat_lists(splat, &start, &list, &tiles, &err));
+                ts_gs_rules_tiles(cx, cy, r, 256, 240, want);
+                for (int t = 0; t < (int)tiles; ++t) {
+                    int x = t % 16, y = t / 16;
+                    bool hit = x >= want[0] && x < want[2] && y >= want[1] && y < want[3];
+                    assert_int_equal(start[t + 1] - start[t], hit);
+                }
+                free(start);
+                free(list);
+                ts_gs_splat_destroy(splat);
+                ts_buffer_unref(b);
+            }
+        }
+    json_decref(all);
+}
+
 static void refuses_sizes_it_cannot_do(void **state)
 {
     ts_error err = {0};
@@ -517,6 +564,7 @@ int main(void)
         cmocka_unit_test(skips_gaussians_that_are_not_finite),
         cmocka_unit_test(matches_the_c_twin_over_odd_sizes),
         cmocka_unit_test(the_c_twins_gradients_are_derivatives),
+        cmocka_unit_test(projects_to_the_rules_tiles),
         cmocka_unit_test(refuses_sizes_it_cannot_do),
     };
     return cmocka_run_group_tests(tests, setup, teardown);

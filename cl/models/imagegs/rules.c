@@ -41,6 +41,31 @@ int64_t ts_gs_rules_min_steps(int64_t add_steps, int64_t add_times, int64_t post
     return add_steps * add_times + post_min;
 }
 
+int ts_gs_rules_radius(double sx, double sy, double rot)
+{
+    double c = cos(rot), s = sin(rot), vx = sx * sx, vy = sy * sy;
+    double s11 = c * c * vx + s * s * vy, s22 = s * s * vx + c * c * vy, s12 = c * s * (vy - vx);
+    double half = 0.5 * (s11 - s22);
+    /* m^2 - det of the covariance, without its cancellation */
+    double root = sqrt(fmax(0.1, half * half + s12 * s12));
+    return (int)ceil(3 * sqrt(0.5 * (s11 + s22) + root));
+}
+
+static int tile_clamp(double t, int tiles)
+{
+    t = trunc(t);
+    return t < 0 ? 0 : t > tiles ? tiles : (int)t;
+}
+
+void ts_gs_rules_tiles(double cx, double cy, double radius, int width, int height, int out[4])
+{
+    int tw = (width + 15) / 16, th = (height + 15) / 16;
+    out[0] = tile_clamp(cx / 16 - radius / 16, tw);
+    out[1] = tile_clamp(cy / 16 - radius / 16, th);
+    out[2] = tile_clamp(cx / 16 + radius / 16 + 1, tw);
+    out[3] = tile_clamp(cy / 16 + radius / 16 + 1, th);
+}
+
 ts_gs_size ts_gs_rules_size(int64_t n, int channels, int width, int height, const unsigned bits[4])
 {
     ts_gs_size s;

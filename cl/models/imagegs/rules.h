@@ -37,6 +37,11 @@ int64_t ts_gs_rules_first(int64_t total, double ratio);
 int64_t ts_gs_rules_add(int64_t total, int64_t first, int64_t times);
 int64_t ts_gs_rules_min_steps(int64_t add_steps, int64_t add_times, int64_t post_min);
 
+/** Radius in pixels of a Gaussian of these sigmas and rotation, as the projection kernel finds it. */
+int ts_gs_rules_radius(double sigma_x, double sigma_y, double rot);
+/** Tiles hit by a box around a centre: x0, y0, x1, y1. */
+void ts_gs_rules_tiles(double cx, double cy, double radius, int width, int height, int out[4]);
+
 typedef struct ts_gs_size {
     double bits, bytes, bpp, bppc;
 } ts_gs_size;
