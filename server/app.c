@@ -14,11 +14,11 @@
 #include "server/clips.h"
 #include "server/demo.h"
 #include "server/events.h"
-#include "server/gaze_model.h"
 #include "server/figures.h"
+#include "server/gaze_model.h"
 #include "server/http.h"
-#include "server/infer_stats.h"
 #include "server/hub.h"
+#include "server/infer_stats.h"
 #include "server/limits.h"
 #include "server/live.h"
 #include "server/media/recorder.h"
@@ -26,6 +26,7 @@
 #include "server/models.h"
 #include "server/mqtt.h"
 #include "server/pipelines.h"
+#include "server/sandbox.h"
 #include "server/train/fits.h"
 #include "server/train/pairs.h"
 #include "server/webhooks.h"
@@ -203,10 +204,35 @@ static void emit_tensor_event(void *arg, ts_store_change change, const ts_entry 
                    json_pack("{s:I}", "version", (json_int_t)entry->version));
 }
 
+static ts_status decode_in_sandbox(void *arg, const void *data, size_t len, ts_image_info *info,
+                                   ts_buf *out, ts_error *err)
+{
+    return ts_sandbox_image(arg, data, len, info, out, err);
+}
+
+static ts_status start_sandbox(ts_app *app, ts_error *err)
+{
+    ts_status st = ts_sandbox_create(&app->sandbox, err);
+    if (st != TS_OK)
+        return st;
+    ts_image_set_decoder(decode_in_sandbox, app->sandbox);
+    ts_clips_set_sandbox(app->sandbox);
+    return TS_OK;
+}
+
+static void stop_sandbox(ts_app *app)
+{
+    ts_image_set_decoder(NULL, NULL);
+    ts_clips_set_sandbox(NULL);
+    ts_sandbox_destroy(app->sandbox);
+}
+
 /* In this order; ts_app_stop() undoes it backwards. Owners add their parts before the HTTP side. */
 static ts_status create_parts(ts_app *app, ts_error *err)
 {
     ts_status st = create_base(app, err);
+    if (st == TS_OK && app->options.sandbox)
+        st = start_sandbox(app, err);
     if (st == TS_OK)
         st = open_devices(app, err);
     if (st == TS_OK && app->device)
@@ -250,9 +276,7 @@ static ts_status refuse_missing(const ts_options *options, ts_error *err)
     const struct {
         const char *flag;
         bool given;
-    } missing[] = {{"--redis", *options->redis},
-                   {"--sandbox", options->sandbox},
-                   {"--trace", *options->trace}};
+    } missing[] = {{"--redis", *options->redis}, {"--trace", *options->trace}};
     for (size_t i = 0; i < sizeof missing / sizeof *missing; i++)
         if (missing[i].given)
             return ts_fail(err, TS_E_OPTION, "%s is not built into this binary", missing[i].flag);
@@ -320,7 +344,7 @@ void ts_app_stop(ts_app *app)
     ts_http_destroy(app->http);
     ts_recordings_destroy(app->recordings); /* finishes their files */
     ts_fits_stop(app->fits);                /* its thread touches streams */
-    ts_fits_stop(app->fits); /* its thread touches streams */
+    ts_fits_stop(app->fits);                /* its thread touches streams */
     ts_pairs_stop(app->pairs);
     ts_hub_destroy(app->hub);
     ts_live_destroy(app->live);
@@ -343,6 +367,7 @@ void ts_app_stop(ts_app *app)
     ts_auth_destroy(app->auth);
     ts_limits_destroy(app->limits);
     ts_metrics_destroy(app->metrics);
+    stop_sandbox(app);
     ts_options_finish(&app->options);
     free(app->state);
     free(app);

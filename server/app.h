@@ -82,6 +82,7 @@ struct ts_app {
     ts_pairs *pairs; /* compare streams */
     ts_pipelines *pipelines;
     ts_recordings *recordings;
+    struct ts_sandbox *sandbox; /* with --sandbox */
     ts_cluster *cluster;
     ts_demo_thread *demo;
 };

@@ -9,6 +9,7 @@
 #include "cl/base/size.h"
 #include "server/codec.h"
 #include "server/media/memvideo.h"
+#include "server/sandbox.h"
 
 enum {
     PIECE_BYTES = 8 << 20, /* about; a piece holds at least one frame */
@@ -193,12 +194,50 @@ static ts_status from_video(ts_queue *q, const void *data, size_t len, uint64_t 
     return finish_clip(c, q, st, out, err);
 }
 
+static ts_sandbox *sandbox;
+
+void ts_clips_set_sandbox(struct ts_sandbox *s)
+{
+    sandbox = s;
+}
+
+typedef struct sandboxed {
+    ts_queue *queue;
+    uint64_t max_bytes;
+    ts_clip *clip;
+} sandboxed;
+
+static ts_status take_frame(void *arg, const ts_sandbox_clip *info, const uint8_t *rgba,
+                            ts_error *err)
+{
+    sandboxed *s = arg;
+    ts_status st = TS_OK;
+    if (!s->clip)
+        st = clip_new(info->width, info->height, 1, &s->clip, err);
+    return st == TS_OK ? add_frame(s->clip, s->queue, rgba, INT64_MAX, s->max_bytes, err) : st;
+}
+
+static ts_status from_sandbox(ts_queue *q, const void *data, size_t len, uint64_t max_bytes,
+                              ts_clip **out, ts_error *err)
+{
+    sandboxed s = {q, max_bytes, NULL};
+    ts_sandbox_clip info = {0};
+    ts_status st = ts_sandbox_decode_clip(sandbox, data, len, take_frame, &s, &info, err);
+    if (!s.clip)
+        return st != TS_OK ? st : ts_fail(err, TS_E_FILE, "no frame in it");
+    bool known = info.fps > 0 && info.fps <= TS_CLIP_MAX_FPS;
+    s.clip->fps = known ? info.fps : info.fps > 0 ? TS_CLIP_MAX_FPS : 25;
+    return finish_clip(s.clip, q, st, out, err);
+}
+
 ts_status ts_clip_from_file(ts_queue *queue, const void *data, size_t len, uint64_t max_bytes,
                             ts_clip **out, ts_error *err)
 {
     const uint8_t *p = data;
     bool riff = len >= 12 && !memcmp(p, "RIFF", 4) && !memcmp(p + 8, "WEBP", 4);
     bool gif = len >= 4 && !memcmp(p, "GIF8", 4);
+    if (sandbox)
+        return from_sandbox(queue, data, len, max_bytes, out, err);
     return riff || gif ? from_animation(queue, data, len, max_bytes, out, err)
                        : from_video(queue, data, len, max_bytes, out, err);
 }

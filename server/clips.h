@@ -53,6 +53,10 @@ TS_CHECKED ts_status ts_clip_from_raw(ts_queue *queue, const void *data, size_t 
 TS_CHECKED ts_status ts_clip_from_file(ts_queue *queue, const void *data, size_t len,
                                        uint64_t max_bytes, ts_clip **out, ts_error *err);
 
+/** Let ts_clip_from_file() decode in a sandbox; NULL undoes it. Set before other threads decode. */
+struct ts_sandbox;
+void ts_clips_set_sandbox(struct ts_sandbox *sandbox);
+
 /* ---- the table ---- */
 
 typedef struct ts_clips ts_clips;

@@ -423,6 +423,32 @@ static ts_status decode_gif(const uint8_t *data, size_t len, ts_image_info *info
     return st;
 }
 
+static ts_image_decode_fn decode_elsewhere;
+static void *decode_elsewhere_arg;
+
+void ts_image_set_decoder(ts_image_decode_fn decode, void *arg)
+{
+    decode_elsewhere = decode;
+    decode_elsewhere_arg = arg;
+}
+
+static ts_status decode_here(const void *data, size_t len, ts_image_info *info, ts_buf *out,
+                             ts_error *err)
+{
+    switch (info->kind) {
+    case TS_IMAGE_PNG:
+        return png_decode(data, len, info, out, err);
+    case TS_IMAGE_JPEG:
+        return jpeg_decode(data, len, info, out, err);
+    case TS_IMAGE_WEBP:
+        return webp_decode(data, len, info, out, err);
+    case TS_IMAGE_GIF:
+    case TS_IMAGE_UNKNOWN:
+        break;
+    }
+    return decode_gif(data, len, info, out, err);
+}
+
 ts_status ts_image_decode(const void *data, size_t len, int channels, ts_image_info *info,
                           ts_buf *out, ts_error *err)
 {
@@ -433,21 +459,8 @@ ts_status ts_image_decode(const void *data, size_t len, int channels, ts_image_i
     ts_status st = ts_image_probe(data, len, info, err);
     if (st != TS_OK)
         return st;
-    switch (info->kind) {
-    case TS_IMAGE_PNG:
-        st = png_decode(data, len, info, out, err);
-        break;
-    case TS_IMAGE_JPEG:
-        st = jpeg_decode(data, len, info, out, err);
-        break;
-    case TS_IMAGE_WEBP:
-        st = webp_decode(data, len, info, out, err);
-        break;
-    case TS_IMAGE_GIF:
-    case TS_IMAGE_UNKNOWN:
-        st = decode_gif(data, len, info, out, err);
-        break;
-    }
+    st = decode_elsewhere ? decode_elsewhere(decode_elsewhere_arg, data, len, info, out, err)
+                          : decode_here(data, len, info, out, err);
     if (st == TS_OK && out->failed)
         st = ts_fail(err, TS_E_NO_MEMORY, "no memory for %dx%d px", info->width, info->height);
     if (st == TS_OK && channels) {

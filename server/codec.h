@@ -114,6 +114,14 @@ TS_CHECKED ts_status ts_image_probe(const void *data, size_t len, ts_image_info 
 TS_CHECKED ts_status ts_image_decode(const void *data, size_t len, int channels,
                                      ts_image_info *info, ts_buf *out, ts_error *err);
 
+/**
+ * Let ts_image_decode() hand probed pictures to another decoder (a sandbox); NULL undoes it. `decode`
+ * gives the channels that the file has. Set before other threads decode.
+ */
+typedef ts_status (*ts_image_decode_fn)(void *arg, const void *data, size_t len,
+                                        ts_image_info *info, ts_buf *out, ts_error *err);
+void ts_image_set_decoder(ts_image_decode_fn decode, void *arg);
+
 /* ---- animations (WebP, GIF), frame by frame ---- */
 
 typedef struct ts_animation ts_animation;

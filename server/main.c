@@ -17,6 +17,7 @@
 #include "server/app.h"
 #include "server/commands.h"
 #include "server/notify.h"
+#include "server/sandbox.h"
 #include "server/version.h"
 
 static const ts_command commands[] = {
@@ -177,6 +178,8 @@ static int run(int argc, char **argv)
     }
     if (strcmp(name, "serve") == 0)
         return serve(argc - 1, argv + 1);
+    if (strcmp(name, "decode-worker") == 0) /* started by --sandbox only */
+        return ts_sandbox_worker();
     for (size_t i = 0; i < sizeof commands / sizeof *commands; i++)
         if (strcmp(name, commands[i].name) == 0)
             return commands[i].run(argc - 1, argv + 1);

@@ -25,6 +25,13 @@ struct ts_memvideo {
     bool draining;
 };
 
+static int decoder_threads = 2;
+
+void ts_memvideo_set_threads(int threads)
+{
+    decoder_threads = threads;
+}
+
 static int on_read(void *arg, uint8_t *out, int n)
 {
     ts_memvideo *v = arg;
@@ -143,7 +150,7 @@ static ts_status open_codec(ts_memvideo *v, ts_error *err)
     v->codec = avcodec_alloc_context3(decoder);
     if (!v->codec || avcodec_parameters_to_context(v->codec, par) < 0)
         return ts_fail(err, TS_E_NO_MEMORY, "no memory for a decoder");
-    v->codec->thread_count = 2;
+    v->codec->thread_count = decoder_threads;
     v->codec->max_pixels = (int64_t)TS_VIDEO_MAX_SIDE * TS_VIDEO_MAX_SIDE;
     AVDictionary *options = NULL;
     av_dict_set(&options, "codec_whitelist", decoder->name, 0);

@@ -44,6 +44,8 @@ TS_CHECKED ts_status ts_memvideo_open(const void *data, size_t len, ts_memvideo 
  */
 TS_CHECKED ts_status ts_memvideo_next(ts_memvideo *video, const uint8_t **rgba, ts_error *err);
 void ts_memvideo_close(ts_memvideo *video); /* NULL is fine */
+/** Decoder threads of videos opened from now on (2). Call before the first one. */
+void ts_memvideo_set_threads(int threads);
 
 #ifdef __cplusplus
 }
