@@ -90,24 +90,58 @@ static void print_devices_json(const ts_caps *list, size_t n)
     json_decref(body);
 }
 
+/* Keep the one device that --device means. */
+static ts_status keep_selected(const char *spec, ts_caps *list, size_t *n, ts_error *err)
+{
+    size_t index = 0;
+    ts_status st = ts_device_select(spec, &index, err);
+    for (size_t i = 0; i < *n && st == TS_OK; i++)
+        if (list[i].index == index) {
+            list[0] = list[i];
+            *n = 1;
+            break;
+        }
+    return st;
+}
+
+static ts_status read_devices_flags(int argc, char **argv, bool *json, const char **spec,
+                                    ts_error *err)
+{
+    for (int i = 1; i < argc; i++) {
+        if (strcmp(argv[i], "--json") == 0)
+            *json = true;
+        else if (strcmp(argv[i], "--device") == 0 && i + 1 < argc)
+            *spec = argv[++i];
+        else if (strncmp(argv[i], "--device=", 9) == 0)
+            *spec = argv[i] + 9;
+        else
+            return ts_fail(err, TS_E_OPTION, "unexpected argument \"%.80s\"; see --help", argv[i]);
+    }
+    return TS_OK;
+}
+
 int ts_command_devices(int argc, char **argv)
 {
     bool json = false;
+    const char *spec = NULL;
+    ts_error err = {0};
     if (wants_help(argc, argv,
-                   "usage: tensorscope devices [--json]\n"
-                   "List the OpenCL devices; --device takes an index or a part of a "
-                   "name.\n"))
+                   "usage: tensorscope devices [--device DEVICE] [--json]\n"
+                   "List the OpenCL devices; --device takes auto, an index or a part "
+                   "of a name.\n"))
         return 0;
-    for (int i = 1; i < argc; i++) {
-        if (strcmp(argv[i], "--json") != 0)
-            return usage("devices", argv[i]);
-        json = true;
-    }
+    if (read_devices_flags(argc, argv, &json, &spec, &err) != TS_OK)
+        return ts_command_fail("devices", &err);
     ts_caps *list = NULL;
     size_t n = 0;
-    ts_error err = {0};
-    if (ts_device_list(&list, &n, &err) != TS_OK)
-        return ts_command_fail("devices", &err);
+    ts_status st = ts_device_list(&list, &n, &err);
+    if (st == TS_OK && n && spec)
+        st = keep_selected(spec, list, &n, &err);
+    if (st != TS_OK) {
+        free(list);
+        ts_command_fail("devices", &err);
+        return 3;
+    }
     if (json)
         print_devices_json(list, n);
     for (size_t i = 0; i < n && !json; i++)
@@ -168,27 +202,32 @@ static int connect_url(const char *url)
         url += 7;
     char host[256], port[16] = "80";
     const char *end = url + strcspn(url, "/?");
-    const char *colon =
-        memchr(*url == '[' ? strchr(url, ']') ? strchr(url, ']') : url : url, ':',
-               (size_t)(end - (*url == '[' && strchr(url, ']') ? strchr(url, ']') : url)));
-    const char *host_end = colon ? colon : end;
-    if (*url == '[') {
-        url++;
-        host_end = strchr(url, ']') ? strchr(url, ']') : host_end;
-    }
+    const char *bracket = *url == '[' ? memchr(url, ']', (size_t)(end - url)) : NULL;
+    const char *after = bracket ? bracket + 1 : url;
+    const char *colon = memchr(after, ':', (size_t)(end - after));
+    const char *host_end = bracket ? bracket : colon ? colon : end;
+    url += bracket != NULL;
     snprintf(host, sizeof host, "%.*s", (int)(host_end - url), url);
     if (colon)
         snprintf(port, sizeof port, "%.*s", (int)(end - colon - 1), colon + 1);
     return connect_tcp(host, port);
 }
 
-static int ask_ready(int fd)
+/* The path of an URL, or /livez where it has none. */
+static const char *path_of(const char *url)
 {
-    static const char request[] =
-        "GET /readyz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
-    char answer[256];
+    const char *host = strstr(url, "://");
+    const char *path = host ? strchr(host + 3, '/') : NULL;
+    return path && path[1] ? path : "/livez";
+}
+
+static int ask(int fd, const char *path)
+{
+    char request[1024], answer[256];
     size_t n = 0;
-    if (send(fd, request, sizeof request - 1, MSG_NOSIGNAL) < 0)
+    int len = snprintf(request, sizeof request,
+                       "GET %.800s HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n", path);
+    if (send(fd, request, (size_t)len, MSG_NOSIGNAL) < 0)
         return 0;
     while (n + 1 < sizeof answer) {
         ssize_t got = recv(fd, answer + n, sizeof answer - 1 - n, 0);
@@ -206,7 +245,7 @@ int ts_command_healthcheck(int argc, char **argv)
     if (wants_help(argc, argv,
                    "usage: tensorscope healthcheck [URL]\n"
                    "Exit 0 if the server at URL (http://127.0.0.1:8080, or unix:/path) "
-                   "is ready, else 1.\n"))
+                   "answers 200 at the URL's path, or at /livez; else 1.\n"))
         return 0;
     if (argc > 2 || (argc == 2 && argv[1][0] == '-'))
         return usage("healthcheck", argv[argc - 1]);
@@ -221,7 +260,7 @@ int ts_command_healthcheck(int argc, char **argv)
         fprintf(stderr, "tensorscope healthcheck: %s is not reached: %s\n", url, strerror(errno));
         return 1;
     }
-    int status = ask_ready(fd);
+    int status = ask(fd, path_of(url));
     close(fd);
     if (status == 200)
         return 0;

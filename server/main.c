@@ -44,7 +44,7 @@ static void print_serve_help(void)
 /* What went wrong at the start, as an exit status: 3 where no device can be used. */
 static int start_failure(const ts_error *err)
 {
-    bool device = err->where && strncmp(err->where, "cl/device/", 10) == 0;
+    bool device = err->where && strstr(err->where, "cl/device/");
     int status = ts_command_fail("serve", err);
     if (err->detail)
         fprintf(stderr, "%s\n", err->detail);

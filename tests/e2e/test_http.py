@@ -448,6 +448,8 @@ def test_a_busy_port_exits_1(executable, edge, tmp_path):
 
 def test_healthcheck(executable, edge):
     assert run(executable, "healthcheck", edge.url).returncode == 0
+    assert run(executable, "healthcheck", edge.url + "/readyz").returncode == 0
+    assert run(executable, "healthcheck", edge.url + "/v1/nope").returncode == 1
     assert run(executable, "healthcheck", "http://127.0.0.1:1").returncode == 1
 
 
@@ -632,3 +634,32 @@ def test_a_trusted_proxy_names_the_client(start_server):
         assert server.get("/v1/server", headers=headers).status_code == status, value
     untrusted = start_server(device="none")
     assert untrusted.get("/v1/server", headers={"X-Forwarded-For": "10.1.2.3"}).status_code == 200
+
+
+def test_websockets_are_closed_with_1001_at_shutdown(start_server):
+    from wsclient import Client, Closed
+    server = start_server()
+    server.put("/v1/streams/last", json={"source": {"push": True}})
+    with Client(server.ws_url + "/v1/streams/last/ws") as ws:
+        ws.expect("hello")
+        start = time.monotonic()
+        server.process.send_signal(signal.SIGTERM)
+        with pytest.raises(Closed) as closed:
+            while True:
+                ws.receive(timeout=10)
+        assert closed.value.code == 1001
+    assert server.process.wait(10) == 0
+    assert time.monotonic() - start < 8
+
+
+def test_devices_and_a_missing_device(executable, tmp_path):
+    listed = json.loads(run(executable, "devices", "--json").stdout)["devices"]
+    assert listed and {"index", "name", "kind", "platform", "driver", "memory_bytes"} <= set(listed[0])
+    one = run(executable, "devices", "--json", "--device", str(listed[0]["index"]))
+    assert [d["name"] for d in json.loads(one.stdout)["devices"]] == [listed[0]["name"]]
+    assert run(executable, "devices", "--device", "no such").returncode == 3
+    assert run(executable, "devices", "--wrong").returncode == 2
+    done = run(executable, "serve", "--device", "no such", "--data-dir", str(tmp_path), "--listen", "127.0.0.1:0")
+    assert done.returncode == 3 and listed[0]["name"] in done.stderr
+    done = run(executable, "devices", env={"OCL_ICD_VENDORS": "/nonexistent"})
+    assert done.returncode == 3
