@@ -114,7 +114,9 @@ const shell = {
   },
 };
 
-async function palette() { await shell.styles(); (await import('./lib/palette.js')).open(shell, NAV, toggleTheme, current); }
+async function palette() { await shell.styles(); (await import('./lib/palette.js')).open(shell, NAV, toggleTheme, current, api.token && signOut); }
+
+function signOut() { setToken(''); link.post({ op: 'stop' }); location.reload(); }
 
 /* ---- routes ---- */
 async function route() {

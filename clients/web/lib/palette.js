@@ -16,12 +16,13 @@ function score(text, query) {
   return sum - t.length / 100;
 }
 
-export function open(shell, nav, toggleTheme, current) {
+export function open(shell, nav, toggleTheme, current, signOut) {
   const items = [
     ...(current?.commands?.() || []),
     ...state.streams.map((s) => ['box', `Open ${s.name}`, `#/stream/${s.name}`]),
     ...nav.flatMap(([, ...i]) => i.map(([ic, text, key]) => [ic, `Go to ${text}`, `#/${key}`])),
     ['sun', 'Switch theme', toggleTheme, 'T'],
+    ...(signOut ? [['x', 'Sign out', signOut]] : []),
   ];
   const recent = (setting('recent') || '').split('\n');
   const ul = h('ul', { role: 'listbox', id: 'pal-list', 'aria-label': 'Matches' }), input = h('input', { placeholder: 'Go to, open, or do…', 'aria-label': 'Command', role: 'combobox', 'aria-expanded': 'true', 'aria-controls': 'pal-list', 'aria-autocomplete': 'list' });

@@ -41,6 +41,7 @@ class Focus {
     this.tensorInfo();
     loadMap(model.view.colormap ?? 'viridis').then(() => this.range.update());
     this.listen();
+    this.swipe();
     shell.keys(this.keys());
     this.fromUrl();
     this.kinds();
@@ -296,16 +297,31 @@ class Focus {
   /* ---- keys ---- */
   keys() {
     const t = () => this.timeline, { model, shell } = this;
-    const neighbour = (d) => { const l = state.streams, i = l.findIndex((s) => s.name === this.name); if (l.length) shell.go(`#/stream/${l[(i + d + l.length) % l.length].name}`); };
     const map = {
       ' ': () => t().toggle(), ArrowLeft: (e) => t().step(e.shiftKey ? -10 : -1), ArrowRight: (e) => t().step(e.shiftKey ? 10 : 1), l: () => t().live(),
       Home: () => t().seekIndex(0), End: () => t().live(), '+': () => this.picture.zoomBy(1.5), '=': () => this.picture.zoomBy(1.5), '-': () => this.picture.zoomBy(1 / 1.5), 0: () => this.picture.fit(),
       f: () => (document.fullscreenElement ? document.exitFullscreen() : this.stage.requestFullscreen()), a: () => model.auto(), '[': () => this.slice(-1), ']': () => this.slice(1), p: () => t().pinNow(),
       r: () => may('write') && this.toggleRecord(), R: () => { const n = nameOf(model.view.colormap); if (n.base) model.set('colormap', n.base + (n.reverse ? '' : '_r')); },
-      i: () => { this.root.classList.toggle('no-insp'); this.inspector.hidden = !this.inspector.hidden; }, c: () => this.curl(), j: () => neighbour(1), k: () => neighbour(-1), undo: () => model.undo(), error: (m) => m.stream === this.name,
+      i: () => { this.root.classList.toggle('no-insp'); this.inspector.hidden = !this.inspector.hidden; }, c: () => this.curl(), j: () => this.neighbour(1), k: () => this.neighbour(-1), undo: () => model.undo(), error: (m) => m.stream === this.name,
     };
     for (let i = 1; i <= 9; i++) map[i] = () => { order().then((names) => names[i - 1] && model.set('colormap', names[i - 1])); };
     return map;
+  }
+
+  neighbour(d) {
+    const l = state.streams, i = l.findIndex((s) => s.name === this.name);
+    if (l.length) this.shell.go(`#/stream/${l[(i + d + l.length) % l.length].name}`);
+  }
+
+  /* A swipe over the top bar goes to the next stream. */
+  swipe() {
+    const bar = document.querySelector('.top');
+    let from = null;
+    const down = (e) => { from = e.pointerType === 'touch' ? [e.clientX, e.clientY] : null; };
+    const up = (e) => { if (from && Math.abs(e.clientX - from[0]) > 60 && Math.abs(e.clientY - from[1]) < 40) this.neighbour(e.clientX < from[0] ? 1 : -1); from = null; };
+    bar.addEventListener('pointerdown', down);
+    bar.addEventListener('pointerup', up);
+    this.off.push(() => { bar.removeEventListener('pointerdown', down); bar.removeEventListener('pointerup', up); });
   }
 
   unmount() {
