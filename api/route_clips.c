@@ -11,6 +11,7 @@
 #include "server/clips.h"
 #include "server/codec.h"
 #include "server/events.h"
+#include "server/testclip.h"
 
 static json_t *clip_json(const ts_clip *c)
 {
@@ -61,25 +62,59 @@ static uint64_t decoded_limit(const ts_app *app)
     return app->options.max_device_bytes ? app->options.max_device_bytes : stats.budget_bytes;
 }
 
+/* The numbers of raw frames and of test clips. */
+typedef struct sizes {
+    int64_t width, height, frames;
+    double fps;
+} sizes;
+
+static ts_status read_sizes(const ts_request *req, sizes *s, ts_error *err)
+{
+    ts_status st = query_int(req, "width", &s->width, err);
+    if (st == TS_OK)
+        st = query_int(req, "height", &s->height, err);
+    if (st == TS_OK)
+        st = query_int(req, "frames", &s->frames, err);
+    return st == TS_OK ? query_fps(req, &s->fps, err) : st;
+}
+
+static void paint_test(void *arg, int64_t n, int width, int height, uint8_t *rgba)
+{
+    ts_test_clip_frame(*(const ts_test_clip *)arg, n, width, height, rgba);
+}
+
+/* ?test=pan&width=…: a clip that the server makes, with an empty body. */
+static ts_status make_test_clip(ts_app *app, ts_request *req, const char *name, size_t body_bytes,
+                                ts_clip **out, ts_error *err)
+{
+    static const char *const keys[] = {"test", "width", "height", "frames", "fps", NULL};
+    ts_test_clip kind;
+    sizes s;
+    ts_status st = ts_request_query_only(req, keys, err);
+    if (st == TS_OK)
+        st = ts_test_clip_parse(name, &kind, err);
+    if (st == TS_OK)
+        st = read_sizes(req, &s, err);
+    if (st == TS_OK && body_bytes)
+        st = ts_fail(err, TS_E_SIZE, "a test clip takes no body, this has %zu bytes", body_bytes);
+    if (st != TS_OK)
+        return st;
+    return ts_clip_paint(ts_request_queue(req), s.width, s.height, s.frames, s.fps,
+                         decoded_limit(app), paint_test, &kind, out, err);
+}
+
 static ts_status upload_raw(ts_app *app, ts_request *req, const ts_fs_map *body, ts_clip **out,
                             ts_error *err)
 {
     static const char *const keys[] = {"width", "height", "frames", "fps", NULL};
-    int64_t width, height, frames;
-    double fps;
+    sizes s;
     ts_status st = ts_request_query_only(req, keys, err);
     if (st == TS_OK)
-        st = query_int(req, "width", &width, err);
-    if (st == TS_OK)
-        st = query_int(req, "height", &height, err);
-    if (st == TS_OK)
-        st = query_int(req, "frames", &frames, err);
-    if (st == TS_OK)
-        st = query_fps(req, &fps, err);
+        st = read_sizes(req, &s, err);
     if (st != TS_OK)
         return st;
-    return ts_clip_from_raw(ts_request_queue(req), body->data, body->len, width, height, frames,
-                            fps, decoded_limit(app), out, err);
+    return ts_clip_from_raw(ts_request_queue(req), body->data, body->len, s.width, s.height,
+                            s.frames, s.fps, decoded_limit(app), out, err);
 }
 
 static bool is_one_of(const char *text, const char *const *list)
@@ -96,7 +131,9 @@ static ts_status upload(ts_app *app, ts_request *req, const ts_fs_map *body, ts_
     static const char *const files[] = {"video/mp4",  "video/webm", "video/x-matroska",
                                         "image/webp", "image/gif",  NULL};
     static const char *const none[] = {NULL};
-    const char *type = ts_request_content_type(req);
+    const char *type = ts_request_content_type(req), *test = ts_request_query(req, "test");
+    if (test)
+        return make_test_clip(app, req, test, body->len, out, err);
     if (!strcmp(type, "application/octet-stream") || !*type)
         return upload_raw(app, req, body, out, err);
     if (!is_one_of(type, files))

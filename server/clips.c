@@ -151,6 +151,29 @@ ts_status ts_clip_from_raw(ts_queue *queue, const void *data, size_t len, int64_
     return finish_clip(c, queue, st, out, err);
 }
 
+ts_status ts_clip_paint(ts_queue *queue, int64_t width, int64_t height, int64_t frames, double fps,
+                        uint64_t max_bytes,
+                        void (*paint)(void *arg, int64_t n, int width, int height, uint8_t *rgba),
+                        void *arg, ts_clip **out, ts_error *err)
+{
+    ts_clip *c;
+    if (frames < 1 || frames > TS_CLIP_MAX_FRAMES)
+        return ts_fail(err, TS_E_TOO_LARGE, "frames is %lld, want 1 to %d", (long long)frames,
+                       TS_CLIP_MAX_FRAMES);
+    ts_status st = clip_new(width, height, fps, &c, err);
+    if (st != TS_OK)
+        return st;
+    uint8_t *rgba = malloc(frame_bytes(c));
+    if (!rgba)
+        st = ts_fail(err, TS_E_NO_MEMORY, "no memory for a frame");
+    for (int64_t i = 0; st == TS_OK && i < frames; i++) {
+        paint(arg, i, c->width, c->height, rgba);
+        st = add_frame(c, queue, rgba, frames - i, max_bytes, err);
+    }
+    free(rgba);
+    return finish_clip(c, queue, st, out, err);
+}
+
 static ts_status from_animation(ts_queue *q, const void *data, size_t len, uint64_t max_bytes,
                                 ts_clip **out, ts_error *err)
 {

@@ -53,6 +53,13 @@ TS_CHECKED ts_status ts_clip_from_raw(ts_queue *queue, const void *data, size_t 
 TS_CHECKED ts_status ts_clip_from_file(ts_queue *queue, const void *data, size_t len,
                                        uint64_t max_bytes, ts_clip **out, ts_error *err);
 
+/** Make a clip from frames that `paint` fills one by one (width*height*4 bytes). */
+TS_CHECKED ts_status ts_clip_paint(ts_queue *queue, int64_t width, int64_t height, int64_t frames,
+                                   double fps, uint64_t max_bytes,
+                                   void (*paint)(void *arg, int64_t n, int width, int height,
+                                                 uint8_t *rgba),
+                                   void *arg, ts_clip **out, ts_error *err);
+
 /** Let ts_clip_from_file() decode in a sandbox; NULL undoes it. Set before other threads decode. */
 struct ts_sandbox;
 void ts_clips_set_sandbox(struct ts_sandbox *sandbox);

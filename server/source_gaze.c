@@ -54,7 +54,8 @@ static ts_status open_input(gaze_source *g, const ts_source_env *env, const json
     if (!input)
         return ts_fail(err, TS_E_OPTION, "source.gaze.input: missing; e.g. {\"push\":true}");
     ts_status st = ts_source_find(input, &g->inner, err);
-    if (st == TS_OK && (!strcmp(g->inner->key, "panels") || !strcmp(g->inner->key, "compare")))
+    if (st == TS_OK && (!strcmp(g->inner->key, "panels") || !strcmp(g->inner->key, "compare") ||
+                        !strcmp(g->inner->key, "glob")))
         st = ts_fail(err, TS_E_OPTION,
                      "source.gaze.input: frames come from push, clip, tensor or "
                      "stream, not %s",
@@ -191,6 +192,20 @@ static ts_status follow(gaze_source *g, ts_queue *queue, const ts_snapshot *in, 
     return make_picture(g, queue, err);
 }
 
+/* A finished picture instead of a tensor becomes one. */
+static ts_status upload(ts_snapshot *in, ts_queue *queue, ts_error *err)
+{
+    const ts_pixels *px = in->pixels;
+    int channels = px->format == TS_PIXELS_RGB8 ? 3 : px->format == TS_PIXELS_RGBA8 ? 4 : 0;
+    ts_shape shape = TS_SHAPE(px->height, px->width, channels);
+    size_t row = (size_t)px->width * (size_t)channels;
+    if (!channels || px->stride[0] != row)
+        return ts_fail(err, TS_E_SHAPE, "the input's pictures are not packed RGB");
+    in->entry.version = (uint64_t)(in->arrived_us ? in->arrived_us : ts_now_us());
+    return ts_tensor_from_host(queue, TS_U8, &shape, px->plane[0], row * (size_t)px->height,
+                               &in->entry.tensor, err);
+}
+
 static ts_status gaze_snapshot(void *state, ts_queue *queue, ts_snapshot *out, ts_error *err)
 {
     gaze_source *g = state;
@@ -203,7 +218,8 @@ static ts_status gaze_snapshot(void *state, ts_queue *queue, ts_snapshot *out, t
         snprintf(out->missing, sizeof out->missing, "%s", model ? model : "autogaze");
     } else if (st == TS_OK && in.missing[0]) {
         memcpy(out->missing, in.missing, sizeof in.missing);
-    } else if (st == TS_OK && !in.entry.tensor) {
+    } else if (st == TS_OK && !in.entry.tensor && !(in.pixels && upload(&in, queue, err) == TS_OK))
+    {
         st = ts_fail(err, TS_E_SHAPE, "the input gives no frames");
     } else if (st == TS_OK) {
         st = follow(g, queue, &in, err);

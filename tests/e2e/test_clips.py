@@ -109,6 +109,30 @@ def test_animations_and_videos_are_clips(server, tmp_path, have_ffmpeg):
                 400, "bad-file")
 
 
+def test_clips_the_server_makes(server):
+    ids = {}
+    for kind in ("static", "pan", "pulse", "local-motion"):
+        answer = server.post(f"/v1/clips?test={kind}&width=320&height=180&frames=48&fps=30")
+        assert answer.status_code == 201, answer.text
+        ids[kind] = answer.json()["id"]
+    ratios = {k: [f["gaze_ratio"] for f in
+                  server.post(f"/v1/clips/{i}/gaze", json={}).json()["frames"]]
+              for k, i in ids.items()}
+    assert not any(ratios["static"])
+    assert min(ratios["pan"][1:]) > 0.9
+    moving = [n for n, r in enumerate(ratios["pulse"]) if r > 0]
+    assert moving == list(range(17, 41))
+    local = ratios["local-motion"]
+    assert 0 < max(local[1:25]) < 0.3 and not any(local[25:])
+    first, second = (np.array(Image.open(io.BytesIO(
+        server.get(f"/v1/clips/{ids['pan']}/frames/{n}.png").content))) for n in (0, 1))
+    assert (np.roll(first, (5, 9), (0, 1)) == second).all()
+    problem(server.post("/v1/clips?test=x&width=3&height=3&frames=1"), 400, "bad-option")
+    problem(server.post("/v1/clips?test=pan&width=3&height=3"), 400, "bad-option")
+    problem(server.post("/v1/clips?test=pan&width=3&height=3&frames=1", data=b"x"), 400,
+            "size-mismatch")
+
+
 def test_frames_that_are_not_there(server, birds):
     for name in ("6.png", "x.png", "0.gif", "-1.png", "0"):
         problem(server.get(f"/v1/clips/{birds}/frames/{name}"), 404, "not-found")
