@@ -5,6 +5,7 @@ import json
 import pathlib
 import shutil
 import subprocess
+import sys
 import time
 
 import numpy as np
@@ -160,6 +161,23 @@ def test_a_stream_without_ground_truth_shows_the_render_alone(server):
     r = post(server, "c6", png(render), step=1)
     assert r.status_code == 202 and r.json()["psnr"] is None
     assert np.array_equal(np.load(io.BytesIO(server.get("/v1/streams/c6/frame.npy").content)), render)
+
+
+def test_the_python_client_posts_pairs(server):
+    sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "clients/python"))
+    from tensorscope import CompareStream
+
+    truth, render = pair(8)
+    with CompareStream(server.url, "c8", when_full="block", video=False) as stream:
+        stream.ground_truth(truth)
+        for step in range(5):
+            assert stream.log(step, render.astype("f4") / 255, loss=1 / (step + 1), odd=float("nan"))
+        stream.log(5, loss=0.1)
+    assert stream.stats["sent"] == 6 and stream.stats["failed"] == 0, stream.stats
+    got = rows(server, "c8")
+    assert [r["step"] for r in got] == list("012345") and got[5]["psnr"] == "" and got[0]["odd"] == "nan"
+    mse = ((truth.astype(float) - render) ** 2).mean() / 255 ** 2
+    assert float(got[0]["psnr"]) == pytest.approx(-10 * np.log10(mse), abs=1e-3)
 
 
 @pytest.mark.skipif(not shutil.which("ffprobe"), reason="ffprobe is not installed")

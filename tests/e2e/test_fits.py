@@ -5,6 +5,7 @@ import json
 import pathlib
 import shutil
 import subprocess
+import tarfile
 import threading
 import time
 
@@ -207,6 +208,28 @@ def test_models_render_at_any_size_and_start_other_fits(server):
             409, "exists")
     problem(server.post("/v1/fits/render?height=64", data=b"nonsense"), 400, "bad-file")
     problem(server.post("/v1/fits/render?height=0", data=model), 400, "bad-option")
+
+
+def test_a_fit_is_a_model_like_any_other(server):
+    fit = start(server)
+    done(server, fit)
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w") as tar:
+        for name, content in (("config.json", b'{"format": "tensorscope-gs"}'),
+                              ("model.safetensors", file(server, fit, "model.safetensors").content)):
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            tar.addfile(info, io.BytesIO(content))
+    r = server.put("/v1/models/fitted", data=out.getvalue(), headers={"Content-Type": "application/x-tar"})
+    assert r.status_code in (200, 201), r.text
+    r = server.post("/v2/models/fitted/infer", json={
+        "inputs": [{"name": "height", "datatype": "INT32", "shape": [1], "data": [64]}],
+        "outputs": [{"name": "image"}]})
+    assert r.status_code == 200, r.text
+    image = r.json()["outputs"][0]
+    assert image["shape"] == [3, 64, 96] and 0 <= min(image["data"]) and max(image["data"]) <= 1
+    again = start(server, init_from="fitted", max_steps=20)
+    assert done(server, again)["state"] == "done"
 
 
 def test_equal_seeds_give_equal_models_with_and_without_viewers(server):

@@ -428,7 +428,8 @@ static void rerenders_aligned_at_other_sizes(void **state)
     double aligned;
     CHECK_OK(ts_gs_metrics_quick(same, half, 3, 128, 192, &aligned, &ssim, &err));
     assert_true(aligned > 28);
-    CHECK_STATUS(TS_E_OPTION, ts_gs_model_render(queue, &m, 20000, true, &big, &w, &err));
+    float *none = NULL;
+    CHECK_STATUS(TS_E_OPTION, ts_gs_model_render(queue, &m, 20000, true, &none, &w, &err));
     free(half);
     free(same);
     free(big);

@@ -11,11 +11,12 @@ Sending never blocks or raises because the server is away: it is queued, newest 
 counted in `ts.stats`.
 """
 from .client import Client, connect
+from .compare import CompareStream
 from .errors import ServerError, TensorscopeError
 from .frames import Frame
 from .stream import Stream
 from .watch import KerasCallback, watch, watch_pytree
 
 __version__ = "0.1.0"
-__all__ = ["connect", "Client", "Stream", "Frame", "watch", "watch_pytree", "KerasCallback", "TensorscopeError",
+__all__ = ["connect", "Client", "Stream", "Frame", "CompareStream", "watch", "watch_pytree", "KerasCallback", "TensorscopeError",
            "ServerError", "__version__"]
