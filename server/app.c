@@ -27,6 +27,7 @@
 #include "server/mqtt.h"
 #include "server/pipelines.h"
 #include "server/sandbox.h"
+#include "server/trace.h"
 #include "server/train/fits.h"
 #include "server/train/pairs.h"
 #include "server/webhooks.h"
@@ -176,6 +177,8 @@ static void set_limit_metrics(ts_app *app)
 static ts_status create_base(ts_app *app, ts_error *err)
 {
     ts_status st = ts_metrics_create(&app->metrics, err);
+    if (st == TS_OK && *app->options.trace)
+        st = ts_trace_open(app->options.trace, &app->trace, err);
     if (st == TS_OK)
         st = ts_limits_create(&app->options, &app->limits, err);
     if (st == TS_OK)
@@ -276,7 +279,7 @@ static ts_status refuse_missing(const ts_options *options, ts_error *err)
     const struct {
         const char *flag;
         bool given;
-    } missing[] = {{"--redis", *options->redis}, {"--trace", *options->trace}};
+    } missing[] = {{"--redis", *options->redis}};
     for (size_t i = 0; i < sizeof missing / sizeof *missing; i++)
         if (missing[i].given)
             return ts_fail(err, TS_E_OPTION, "%s is not built into this binary", missing[i].flag);
@@ -366,6 +369,7 @@ void ts_app_stop(ts_app *app)
     ts_events_destroy(app->events);
     ts_auth_destroy(app->auth);
     ts_limits_destroy(app->limits);
+    ts_trace_close(app->trace);
     ts_metrics_destroy(app->metrics);
     stop_sandbox(app);
     ts_options_finish(&app->options);

@@ -44,6 +44,7 @@ typedef struct ts_recordings ts_recordings;
 typedef struct ts_webhooks ts_webhooks;
 typedef struct ts_figures ts_figures;
 typedef struct ts_mqtt ts_mqtt;
+typedef struct ts_trace ts_trace;
 typedef struct ts_cluster ts_cluster;
 typedef struct ts_demo_thread ts_demo_thread;
 
@@ -67,7 +68,8 @@ struct ts_app {
     ts_events *events;
     ts_webhooks *webhooks;
     ts_figures *figures;
-    ts_mqtt *mqtt; /* with --mqtt */
+    ts_mqtt *mqtt;   /* with --mqtt */
+    ts_trace *trace; /* with --trace */
     ts_http *http;
     ts_takeover_fn takeover; /* set by the WebSocket side; NULL: upgrades are refused */
 

@@ -5,6 +5,7 @@
 #include "cl/base/clock.h"
 #include "cl/base/log.h"
 #include "server/http_internal.h"
+#include "server/trace.h"
 
 void http_run_handler(exchange *ex)
 {
@@ -34,7 +35,10 @@ static void worker_main(void *arg)
             ts_fail(&ex->error, TS_E_NOT_READY, "no worker was free within --request-timeout");
             http_fill_error(ex);
         } else {
+            int64_t start = ts_now_us();
             http_run_handler(ex);
+            ts_trace_span(http->app->trace, "http", ex->req.route->pattern, start,
+                          self->context.queue);
         }
         ex->req.worker = NULL;
         ex->phase = PHASE_DONE;

@@ -7,6 +7,7 @@
 #include "cl/base/log.h"
 #include "server/dirty.h"
 #include "server/metrics.h"
+#include "server/trace.h"
 #include "server/wire.h"
 
 enum {
@@ -145,6 +146,8 @@ static void on_encoded(ts_encode_job *job, ts_frame *frame, ts_status status, co
         fill_frame(p, frame);
     else if (status != TS_OK)
         ts_log_error(TS_LOG_WARN, "streams", s->name, err);
+    if (status == TS_OK)
+        ts_trace_span(s->hub->app->trace, "encode", s->name, job->started_us, NULL);
     if (status == TS_OK)
         ts_metrics_observe(s->hub->app->metrics, TS_METRIC_encode_seconds, "",
                            (double)(job->ended_us - job->started_us) * 1e-6);

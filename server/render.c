@@ -8,6 +8,7 @@
 #include "server/hub_internal.h"
 #include "server/metrics.h"
 #include "server/picture.h"
+#include "server/trace.h"
 
 enum {
     CLEAN_US = 1000000,
@@ -348,6 +349,7 @@ static void render_unit(unit *u, pass *p, ts_queue *queue)
         u->last_render_us = p->start_us;
         picture_publish(u, out.pixels, &meta, snap->metrics, out.metrics);
     }
+    ts_trace_span(s->hub->app->trace, "render", s->name, start, queue);
     ts_metrics_observe(s->hub->app->metrics, TS_METRIC_render_seconds, "",
                        (double)(meta.rendered_us - start) * 1e-6);
     pthread_mutex_lock(&s->hub->hub_lock);

@@ -25,7 +25,6 @@ enum {
 typedef struct ts_worker_context {
     ts_app *app;
     ts_queue *queue; /* made when first asked for */
-    bool queue_failed;
 } ts_worker_context;
 
 typedef enum ts_response_body {

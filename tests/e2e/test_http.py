@@ -663,3 +663,23 @@ def test_devices_and_a_missing_device(executable, tmp_path):
     assert done.returncode == 3 and listed[0]["name"] in done.stderr
     done = run(executable, "devices", env={"OCL_ICD_VENDORS": "/nonexistent"})
     assert done.returncode == 3
+
+
+def test_a_trace_shows_requests_renders_and_encodings(start_server, tmp_path):
+    path = tmp_path / "trace.json"
+    server = start_server("--trace", path)
+    server.put("/v1/tensors/tr?dtype=f32&shape=8,8", data=b"\0" * 256, headers={"Content-Type": "application/octet-stream"})
+    server.put("/v1/streams/tr", json={"source": {"tensor": "tr"}})
+    deadline = time.monotonic() + 60  # the first picture waits for the kernels' compiler
+    while server.get("/v1/streams/tr/frame.webp").status_code != 200:
+        assert time.monotonic() < deadline
+    assert server.get("/v1/tensors/tr/data").status_code == 200
+    server.stop()
+    events = json.loads(path.read_text())
+    spans = [e for e in events if e["ph"] == "X"]
+    kinds = {(e["cat"], e["name"]) for e in spans}
+    assert {("http", "/v1/tensors/{name}"), ("http", "/v1/streams/{s}/frame.webp"), ("render", "tr"), ("encode", "tr")} <= kinds
+    assert all(e["dur"] >= 0 and e["ts"] > 0 for e in spans)
+    assert any(e["args"]["device_us"] > 0 for e in spans if e["cat"] in ("render", "http"))
+    names = {e["args"]["name"] for e in events if e["ph"] == "M"}
+    assert any(n.startswith("ts-work") for n in names)
