@@ -40,10 +40,13 @@ static ts_status encode_rects(picture_job *p, const ts_rect *rects, int n, ts_en
     ts_status st = TS_OK;
     for (int i = 0; i < n && st == TS_OK; i++) {
         const ts_rect *r = &rects[i];
-        ts_pixels part = *p->job.pixels;
-        part.plane[0] += (size_t)r->y * part.stride[0] + (size_t)r->x * 3;
-        part.width = r->w;
-        part.height = r->h;
+        const ts_pixels *whole = p->job.pixels;
+        ts_pixels part = {
+            .format = whole->format,
+            .width = r->w,
+            .height = r->h,
+            .plane = {whole->plane[0] + (size_t)r->y * whole->stride[0] + (size_t)r->x * 3},
+            .stride = {whole->stride[0]}};
         size_t at = frame->payload.len;
         st = ts_frame_encode(&part, &p->job.options, encoder, &frame->payload, err);
         ts_buf_printf(&text, "%s[%d,%d,%d,%d,%zu,%zu]", i ? "," : "[", r->x, r->y, r->w, r->h, at,
