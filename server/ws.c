@@ -37,10 +37,13 @@ struct ts_ws {
     struct lws_context *context;
     struct lws_vhost *vhost;
 
-    pthread_mutex_t inbox_lock; /* guards: arrived, arrived_last, tasks, tasks_last, stopping */
+    pthread_mutex_t
+        inbox_lock; /* guards: arrived, arrived_last, tasks, tasks_last, n_tasks, stopping */
     ts_conn *arrived, **arrived_last;
     ts_ws_task *tasks, **tasks_last;
-    bool stopping;
+    size_t n_tasks;
+    pthread_t self; /* the thread; set before anything can be posted from it */
+    bool stopping, running;
 
     /* ts-ws only */
     ts_conn *conns, *touched;
@@ -336,6 +339,14 @@ static void tick(ts_ws *ws)
         ws_due(ws, next);
 }
 
+static bool has_tasks(ts_ws *ws)
+{
+    pthread_mutex_lock(&ws->inbox_lock);
+    bool some = ws->n_tasks > 0;
+    pthread_mutex_unlock(&ws->inbox_lock);
+    return some;
+}
+
 static void take_inbox(ts_ws *ws, bool *stop)
 {
     pthread_mutex_lock(&ws->inbox_lock);
@@ -343,6 +354,7 @@ static void take_inbox(ts_ws *ws, bool *stop)
     ws->arrived = NULL;
     ws->arrived_last = &ws->arrived;
     *stop = ws->stopping;
+    size_t n = ws->n_tasks; /* what is posted meanwhile waits for the next turn */
     pthread_mutex_unlock(&ws->inbox_lock);
     while (arrived) {
         ts_conn *c = arrived;
@@ -350,10 +362,11 @@ static void take_inbox(ts_ws *ws, bool *stop)
         c->next = NULL;
         adopt(ws, c);
     }
-    for (;;) {
+    for (; n > 0; n--) {
         pthread_mutex_lock(&ws->inbox_lock);
         ts_ws_task *task = ws->tasks;
         if (task) {
+            ws->n_tasks--;
             ws->tasks = task->next;
             if (!ws->tasks)
                 ws->tasks_last = &ws->tasks;
@@ -377,8 +390,12 @@ static void ws_main(void *arg)
     ts_ws *ws = arg;
     bool stop = false;
     int64_t give_up = INT64_MAX;
+    pthread_mutex_lock(&ws->inbox_lock);
+    ws->self = pthread_self();
+    ws->running = true;
+    pthread_mutex_unlock(&ws->inbox_lock);
     while (!stop || (ws->n_conns && ts_now_us() < give_up)) {
-        lws_service(ws->context, 0);
+        lws_service(ws->context, has_tasks(ws) ? -1 : 0); /* -1: do not wait */
         bool was = stop;
         take_inbox(ws, &stop);
         if (stop && !was) {
@@ -447,6 +464,7 @@ void ts_ws_cancel(ts_ws *ws, ts_ws_task *task)
         *at = task->next;
         if (ws->tasks_last == &task->next)
             ws->tasks_last = at;
+        ws->n_tasks--;
         task->queued = false;
     }
     pthread_mutex_unlock(&ws->inbox_lock);
@@ -458,11 +476,12 @@ bool ts_ws_post(ts_ws *ws, ts_ws_task *task)
     pthread_mutex_lock(&ws->inbox_lock);
     bool ok = !ws->stopping;
     if (ok && !task->queued) {
-        wake = !ws->tasks;
+        wake = !ws->tasks && !(ws->running && pthread_equal(ws->self, pthread_self()));
         task->queued = true;
         task->next = NULL;
         *ws->tasks_last = task;
         ws->tasks_last = &task->next;
+        ws->n_tasks++;
     }
     pthread_mutex_unlock(&ws->inbox_lock);
     if (wake)
