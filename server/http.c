@@ -236,11 +236,29 @@ ts_status ts_http_serve(ts_http *http, ts_error *err)
     return st;
 }
 
-static void wait_idle(ts_http *http, double timeout_s)
+/* Until no request runs. Polled: the library gives no event for "all done". */
+static void wait_idle(ts_http *http, int64_t until_us)
 {
-    int64_t until = ts_now_us() + (int64_t)(timeout_s * 1e6);
-    while (http->active && ts_now_us() < until)
-        ts_sleep_us(2000); /* polled: the library gives no event for "all done" */
+    while (http->active && ts_now_us() < until_us)
+        ts_sleep_us(2000);
+}
+
+/*
+ * Clients on kept connections learn from their next answer ("Connection: close") that this ends; one
+ * that has been silent for a while would not mind a closed connection. Closing at once would lose the
+ * request that is on its way.
+ */
+static void wait_for_goodbyes(ts_http *http, int64_t until_us)
+{
+    int64_t quiet_since = ts_now_us();
+    while (ts_limits_connections(http->app->limits) && ts_now_us() < until_us) {
+        int64_t now = ts_now_us();
+        if (http->active)
+            quiet_since = now;
+        else if (now - quiet_since > GOODBYE_US)
+            return;
+        ts_sleep_us(2000);
+    }
 }
 
 bool ts_http_drain(ts_http *http, double timeout_s)
@@ -249,9 +267,11 @@ bool ts_http_drain(ts_http *http, double timeout_s)
     http->listener = NULL;
     http->stopping = true;
     http_stop_streams(http);
-    wait_idle(http, timeout_s);
+    int64_t until = ts_now_us() + (int64_t)(timeout_s * 1e6);
+    wait_for_goodbyes(http, until);
+    wait_idle(http, until);
     ts_peers_shutdown(http->peers, true);
-    wait_idle(http, 1);
+    wait_idle(http, ts_now_us() + 1000000);
     if (http->active)
         ts_log(TS_LOG_WARN, "http", "%zu requests did not end in time", (size_t)http->active);
     return http->active == 0;

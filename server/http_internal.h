@@ -24,7 +24,8 @@ enum {
     /* The read buffer of a connection, zeroed after each request: larger ones receive uploads a few
      * per cent faster, and cost every idle keep-alive connection that much memory. */
     CONNECTION_MEMORY = 64 * 1024,
-    DRAIN_BYTES = 65536 /* of a refused body, to keep the connection */
+    DRAIN_BYTES = 65536, /* of a refused body, to keep the connection */
+    GOODBYE_US = 250000  /* without a request before the end closes kept connections */
 };
 
 typedef struct exchange exchange;

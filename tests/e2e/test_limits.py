@@ -201,3 +201,43 @@ def test_listeners_that_leave_are_noticed(start_server):
     for s in held:
         s.close()
     eventually(lambda: descriptors(server) <= fds, 5)
+
+
+def test_no_request_is_lost_at_shutdown(start_server):
+    """reliability O1: whatever was sent on an open connection is answered."""
+    import signal
+    server = start_server(device="none")
+    lost, answered = [], [0] * 8
+    ended = threading.Event()
+
+    def client(n):
+        while not ended.is_set():
+            try:
+                s = socket.create_connection((server.host, server.port), timeout=10)
+            except OSError:
+                return  # refused: nothing was asked
+            with s:
+                while True:
+                    try:
+                        s.sendall(REQUEST)
+                        data = s.recv(65536)
+                    except OSError as e:
+                        lost.append(repr(e))
+                        break
+                    if not data.startswith(b"HTTP/1.1 200"):
+                        lost.append(data[:60])
+                        break
+                    answered[n] += 1
+                    if b"onnection: close" in data:
+                        break
+
+    threads = [threading.Thread(target=client, args=(n,)) for n in range(8)]
+    for t in threads:
+        t.start()
+    time.sleep(1)
+    server.process.send_signal(signal.SIGTERM)
+    assert server.process.wait(15) == 0
+    ended.set()
+    for t in threads:
+        t.join()
+    assert sum(answered) > 100 and not lost, (sum(answered), lost)
