@@ -4,7 +4,7 @@ import { api, dropPassing, link, may, passingStream, state } from '../lib/store.
 import { chart } from '../lib/chart.js';
 import { pickFiles } from '../components/ts-drop.js';
 
-const EMA = 0.1, TRACE = 240, SIZE = { width: 448, height: 252, fps: 15 };
+const TRACE = 240, SIZE = { width: 448, height: 252, fps: 15 };
 const PALETTE = ['--st-upload', '--st-render', '--st-readback', '--st-encode'];
 
 export default {
@@ -12,7 +12,7 @@ export default {
   async mount(shell) {
     const id = `gaze.${Math.random().toString(36).slice(2, 8)}`, made = [], shows = [];
     let camera = null, running = false, source = null, options = { mask_source: 'patch-diff', mode: 'resize', threshold: 0.15, visualization: 'interframe' };
-    const ema = {}, trace = [];
+    const trace = [];
     shell.top([h('h1', { text: 'Gaze and camera' })]);
     const video = h('video', { muted: true, playsinline: true, 'aria-label': 'This camera' }), input = h('div.picbox', {}, video, h('span.lbl', { text: 'input' })), mask = h('div.picbox', {}, h('span.lbl', { text: 'mask' })), output = h('div.picbox', {}, h('span.lbl', { text: 'output' }));
     const figures = h('dl.stats'), plot = chart({ label: 'Tokens per frame by scale', height: 96, stack: true });
@@ -31,14 +31,17 @@ export default {
       stop();
       source = s;
       try {
-        await passingStream(id, { source: { gaze: { ...options, input: s } } });
-        await passingStream(`${id}.mask`, { source: { gaze: { ...options, visualization: 'mask', input: s.push ? { stream: `${id}.in` } : s } } }).then(() => made.push(`${id}.mask`), () => {});
+        const own = `${id}.in`, input_ = s.stream ? s : { stream: own };
+        if (!s.stream) { await passingStream(own, { source: s }); made.push(own); }
+        await passingStream(id, { source: { gaze: { ...options, input: input_ } } });
         made.push(id);
+        await passingStream(`${id}.mask`, { source: { gaze: { ...options, visualization: 'mask', input: input_ } } }).then(() => made.push(`${id}.mask`), () => {});
         running = true;
         show(id, output, onFrame);
         if (made.includes(`${id}.mask`)) show(`${id}.mask`, mask);
-        if (s.stream) show(s.stream, input);
-        else if (s.clip) { const n = `${id}.in`; await passingStream(n, { source: s }).then(() => { made.push(n); show(n, input); }, () => {}); }
+        /* Frames go to a stream that this page is subscribed to; the camera itself is shown by its video. */
+        if (s.push) shows.push(link.show(own, h('canvas'), { options: { max_fps: 1, scale: 0.25 } }));
+        else show(s.stream || own, input);
       } catch (e) { shell.fail('Gaze did not start')(e); }
     }
     function show(name, box, onFrame) {
@@ -53,12 +56,11 @@ export default {
       camera?.answered(m.header.step ?? Infinity);
       rendered++;
       if (performance.now() - since > 1000) { fps = rendered / (performance.now() - since) * 1000; rendered = 0; since = performance.now(); }
-      for (const k of ['gaze_ratio', 'psnr_db']) if (typeof x[k] === 'number') ema[k] = ema[k] === undefined ? x[k] : ema[k] + EMA * (x[k] - ema[k]);
       const scales = Array.isArray(x.tokens_by_scale) ? x.tokens_by_scale : [x.tokens ?? x.n_tokens ?? (typeof x.gaze_ratio === 'number' ? x.gaze_ratio * 100 : 0)];
       trace.push({ step: m.header.step ?? m.header.seq, scales });
       trace.splice(0, trace.length - TRACE);
-      plot.set(scales.map((_, i) => ({ name: scales.length > 1 ? `scale ${i}` : 'tokens', color: PALETTE[i % 4], x: trace.map((t) => t.step), y: trace.map((t) => t.scales[i] ?? 0) })));
-      const pct = (v) => (typeof v === 'number' ? `${g3(v * 100)} %` : '–'), facts = { fps: fps.toFixed(1), 'sent / answered': camera ? `${camera.stats.sent} / ${camera.stats.answered}` : undefined, gaze: `${pct(x.gaze_ratio)} (${pct(ema.gaze_ratio)})`, update: pct(x.update_ratio), 'PSNR, dB': x.psnr_db === null ? '∞' : `${g3(x.psnr_db)} (${g3(ema.psnr_db)})`, stale: x.stale, dropped: m.dropped };
+      plot.set(scales.map((_, i) => ({ name: scales.length > 1 ? `scale ${i}` : x.tokens === undefined && x.n_tokens === undefined ? 'gaze, %' : 'tokens', color: PALETTE[i % 4], x: trace.map((t) => t.step), y: trace.map((t) => t.scales[i] ?? 0) })));
+      const pct = (v) => (typeof v === 'number' ? `${g3(v * 100)} %` : '–'), facts = { fps: fps.toFixed(1), 'sent / answered': camera ? `${camera.stats.sent} / ${camera.stats.answered}` : undefined, gaze: `${pct(x.gaze_ratio)} (${pct(x.gaze_ratio_ema)})`, update: pct(x.update_ratio), 'PSNR, dB': `${x.psnr_infinite ? '∞' : g3(x.psnr_db)} (${g3(x.psnr_db_ema)})`, stale: x.stale, dropped: m.dropped };
       figures.replaceChildren(...Object.entries(facts).filter(([, v]) => v !== undefined).map(([k, v]) => h('div', {}, h('dt', { text: k }), h('dd', { text: String(v) }))));
     }
     plot.addEventListener('click', (e) => { const t = trace[Math.round(e.offsetX / plot.clientWidth * (trace.length - 1))]; if (t && running && !camera) link.send(id, { type: 'seek', step: t.step }); });
@@ -66,7 +68,7 @@ export default {
       try {
         await begin({ push: true });
         const { startCamera } = await import('../js/camera.js');
-        camera = await startCamera(link, id, { video, ...SIZE });
+        camera = await startCamera(link, `${id}.in`, { video, ...SIZE });
         cam.lastChild.textContent = 'Stop the camera';
       } catch (e) { stop(); shell.fail(e.name === 'NotAllowedError' ? 'The camera was refused' : 'The camera did not start')(e); }
     }
