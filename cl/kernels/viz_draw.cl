@@ -310,21 +310,21 @@ kernel void viz_draw_deep(const global uchar *data, viz_draw d,
 }
 
 /*
- * out[((j·planes + p)·h + y)·w + x] = t of the source, classes encoded, for the separable filters.
- * Global: (w / chunk, h, tiles · planes).
+ * out[((j·planes + p)·rows + y − y0)·w + x] = t of rows y0 … y0 + rows − 1 of the source, classes
+ * encoded, for the separable filters. Global: (w / chunk, rows, tiles · planes).
  */
 kernel void viz_draw_plane(const global uchar *data, viz_draw d,
-                           const global viz_range_record *ranges, const global float *cdf,
-                           global float *out)
+                           const global viz_range_record *ranges, const global float *cdf, uint y0,
+                           uint rows, global float *out)
 {
     uint z = get_global_id(2), tile = z / (uint)d.planes, plane = z % (uint)d.planes;
-    uint y = get_global_id(1);
+    uint y = y0 + get_global_id(1);
     int x0 = (int)get_global_id(0) * d.chunk, w = (int)d.src.w;
-    if (tile >= d.src.tiles || y >= d.src.h || x0 >= w)
+    if (tile >= d.src.tiles || y >= d.src.h || y >= y0 + rows || x0 >= w)
         return;
     plane_ref p;
     open_plane(&p, &d, tile, plane, ranges, cdf);
-    global float *o = out + ((ulong)z * d.src.h + y) * d.src.w;
+    global float *o = out + ((ulong)z * rows + y - y0) * d.src.w;
     uint row = stored_row(&d.src, y);
     bool valid = y >= d.src.first_valid;
     for (int x = x0; x < min(x0 + d.chunk, w); x += VIZ_VW) {
@@ -459,19 +459,21 @@ kernel void viz_draw_weights(viz_axis a, int taps, global int *first, global int
 }
 
 /*
- * Rows of t planes to width n: mid[(z·h + y)·n + i]; NaN where a tap that matters has a class, T_BG
- * outside. Global: (n / chunk, h, planes).
+ * Rows y0 … of t planes (h of them in all, `rows` in t) to width n: mid[(z·h + y)·n + i]; NaN where a
+ * tap that matters has a class, T_BG outside. near has the t of the nearest sample there. Global:
+ * (n / chunk, rows, planes).
  */
-kernel void viz_draw_shrink_x(const global float *t, int w, int h, int n, int taps, int chunk,
-                              const global int *first, const global int *count,
-                              const global float *weight, global float *mid)
+kernel void viz_draw_shrink_x(const global float *t, int w, int h, int y0, int rows, int n,
+                              int taps, int chunk, const global int *first, const global int *count,
+                              const global float *weight, const global int *xi, global float *mid,
+                              global float *near)
 {
-    int x0 = (int)get_global_id(0) * chunk, y = (int)get_global_id(1);
+    int x0 = (int)get_global_id(0) * chunk, line = (int)get_global_id(1), y = y0 + line;
     ulong z = get_global_id(2);
-    if (x0 >= n || y >= h)
+    if (x0 >= n || line >= rows || y >= h)
         return;
-    const global float *row = t + (z * h + y) * w;
-    global float *o = mid + (z * h + y) * n;
+    const global float *row = t + (z * rows + line) * w;
+    global float *o = mid + (z * h + y) * n, *s = near + (z * h + y) * n;
     for (int i = x0; i < min(x0 + chunk, n); i++) {
         const global float *k = weight + (ulong)i * taps;
         float sum = 0.0f;
@@ -483,14 +485,15 @@ kernel void viz_draw_shrink_x(const global float *t, int w, int h, int n, int ta
             sum += fine ? v * k[j] : 0.0f;
         }
         o[i] = c == 0 ? T_BG : poison ? NAN : sum;
+        s[i] = row[max(xi[i], 0)];
     }
 }
 
 /*
- * Columns of mid to height m: out[(z·m + i)·n + x]. Where a tap was not fine, the nearest sample of t
- * by (xi, yi). Global: (n / chunk, m, planes).
+ * Columns of mid to height m: out[(z·m + i)·n + x]. Where a tap was not fine, the nearest sample of
+ * near by yi. Global: (n / chunk, m, planes).
  */
-kernel void viz_draw_shrink_y(const global float *mid, const global float *t, int w, int h, int n,
+kernel void viz_draw_shrink_y(const global float *mid, const global float *near, int h, int n,
                               int m, int taps, int chunk, const global int *first,
                               const global int *count, const global float *weight,
                               const global int *xi, const global int *yi, global float *out)
@@ -514,7 +517,7 @@ kernel void viz_draw_shrink_y(const global float *mid, const global float *t, in
         if (c == 0 || xi[x] < 0 || yi[i] < 0)
             sum = T_BG;
         else if (poison)
-            sum = t[(z * h + yi[i]) * w + xi[x]];
+            sum = near[(z * h + yi[i]) * n + x];
         out[(z * m + i) * n + x] = sum;
     }
 }

@@ -8,6 +8,8 @@ enum {
     STATE_B = 1,
     STATE_SHARED = VIEW_MAX_PANELS, /* the range of both */
     SSIM_WINDOW = 11,
+    SSIM_ROWS = 512,       /* one sum a row of windows is read back */
+    SUM_ITEMS = 128,       /* and one of each item */
     SSIM_WINDOWS = 1 << 15 /* at most about so many; larger planes take every step-th */
 };
 
@@ -196,9 +198,9 @@ static ts_status difference(ts_viz *viz, const pair *p, bool magnitude, slot *sc
 static ts_status read_sums(ts_viz *viz, ts_buffer *d, uint64_t n, slot *scratch, double *mse,
                            double *most, ts_error *err)
 {
-    float part[4 * 4096];
+    float part[4 * SUM_ITEMS];
     size_t items = items_of(viz, n);
-    items = items < 4096 ? items : 4096;
+    items = items < SUM_ITEMS ? items : SUM_ITEMS;
     ts_status st = slot_need(viz, scratch, items * 4 * sizeof(float), err);
     if (st == TS_OK)
         st = viz_launch(viz, "viz_compare", TS_F32, "viz_difference_sums", SIZES(items, 1, 1), NULL,
@@ -230,6 +232,8 @@ static ts_status ssim(ts_viz *viz, const pair *p, double peak, slot *scratch, do
     k = k < w ? k : w;
     double windows = (double)(h - k + 1) * (w - k + 1);
     int step = (int)fmax(1, ceil(sqrt(windows / SSIM_WINDOWS)));
+    int tall = (int)div_up((size_t)(h - k + 1), SSIM_ROWS);
+    step = step > tall ? step : tall;
     int rows = (h - k) / step + 1, cols = (w - k) / step + 1;
     float *sums = malloc((size_t)rows * sizeof *sums);
     if (!sums)

@@ -162,42 +162,61 @@ static void draw_args(const ts_viz *viz, const part_state *state, const view_par
     }
 }
 
-/* t planes through the separable filters; the plan then reads their result, which is t already. */
+enum {
+    BAND_SAMPLES = 4 << 20 /* t is made for about so many samples at a time */
+};
+
+/* Rows y0 … of all t planes, and their columns resampled. */
+static ts_status shrink_band(ts_viz *viz, part_state *state, const range_state *range,
+                             const viz_plan *plan, const viz_draw *plane, const axis_table *ax,
+                             size_t planes, size_t n, size_t y0, size_t rows, ts_error *err)
+{
+    size_t sw = plan->src.w, sh = plan->src.h, chunk = (size_t)plane->chunk;
+    ts_status st =
+        viz_launch(viz, "viz_draw", (int)plan->dtype, "viz_draw_plane",
+                   SIZES(div_up(sw, chunk), rows, planes), NULL,
+                   TS_ARGS(TS_BUF(plan->data), TS_BYTES(plane, sizeof *plane),
+                           viz_slot_arg(viz, &range->records), viz_slot_arg(viz, &range->cdf),
+                           TS_UINT(y0), TS_UINT(rows), TS_BUF(state->plane.buffer)),
+                   err);
+    if (st != TS_OK)
+        return st;
+    return viz_launch(
+        viz, "viz_draw", TS_F32, "viz_draw_shrink_x", SIZES(div_up(n, chunk), rows, planes), NULL,
+        TS_ARGS(TS_BUF(state->plane.buffer), TS_INT(sw), TS_INT(sh), TS_INT(y0), TS_INT(rows),
+                TS_INT(n), TS_INT(ax->taps), TS_INT(chunk), TS_BUF(ax->first.buffer),
+                TS_BUF(ax->count.buffer), TS_BUF(ax->weight.buffer), TS_BUF(ax->index.buffer),
+                TS_BUF(state->mid.buffer), TS_BUF(state->near.buffer)),
+        err);
+}
+
+/* t planes through the separable filters; `d` then reads their result, which is t already. */
 static ts_status draw_separable(ts_viz *viz, part_state *state, const range_state *range,
                                 const viz_plan *plan, viz_draw *d, const axis_table *ax,
                                 const axis_table *ay, ts_error *err)
 {
     size_t planes = (size_t)plan->src.tiles * (size_t)plan->planes;
     size_t sw = plan->src.w, sh = plan->src.h, n = (size_t)d->dw, m = (size_t)d->dh;
-    int chunk = viz->cpu ? 1024 : 1;
-    ts_status st = slot_need(viz, &state->plane, planes * sw * sh * sizeof(float), err);
+    size_t band = BAND_SAMPLES / (planes * sw);
+    band = band < 1 ? 1 : band < sh ? band : sh;
+    ts_status st = slot_need(viz, &state->plane, planes * sw * band * sizeof(float), err);
     if (st == TS_OK)
         st = slot_need(viz, &state->mid, planes * n * sh * sizeof(float), err);
+    if (st == TS_OK)
+        st = slot_need(viz, &state->near, planes * n * sh * sizeof(float), err);
     if (st == TS_OK)
         st = slot_need(viz, &state->shrunk, planes * n * m * sizeof(float), err);
     viz_draw plane = *d;
     plane.direct = plan->src.sx == 1;
-    plane.chunk = chunk;
-    if (st == TS_OK)
-        st = viz_launch(viz, "viz_draw", (int)plan->dtype, "viz_draw_plane",
-                        SIZES(div_up(sw, (size_t)chunk), sh, planes), NULL,
-                        TS_ARGS(TS_BUF(plan->data), TS_BYTES(&plane, sizeof plane),
-                                viz_slot_arg(viz, &range->records), viz_slot_arg(viz, &range->cdf),
-                                TS_BUF(state->plane.buffer)),
-                        err);
-    if (st == TS_OK)
-        st = viz_launch(viz, "viz_draw", TS_F32, "viz_draw_shrink_x",
-                        SIZES(div_up(n, (size_t)chunk), sh, planes), NULL,
-                        TS_ARGS(TS_BUF(state->plane.buffer), TS_INT(sw), TS_INT(sh), TS_INT(n),
-                                TS_INT(ax->taps), TS_INT(chunk), TS_BUF(ax->first.buffer),
-                                TS_BUF(ax->count.buffer), TS_BUF(ax->weight.buffer),
-                                TS_BUF(state->mid.buffer)),
-                        err);
+    plane.chunk = viz->cpu ? 1024 : 1;
+    for (size_t y0 = 0; st == TS_OK && y0 < sh; y0 += band)
+        st = shrink_band(viz, state, range, plan, &plane, ax, planes, n, y0,
+                         sh - y0 < band ? sh - y0 : band, err);
     if (st == TS_OK)
         st = viz_launch(viz, "viz_draw", TS_F32, "viz_draw_shrink_y",
-                        SIZES(div_up(n, (size_t)chunk), m, planes), NULL,
-                        TS_ARGS(TS_BUF(state->mid.buffer), TS_BUF(state->plane.buffer), TS_INT(sw),
-                                TS_INT(sh), TS_INT(n), TS_INT(m), TS_INT(ay->taps), TS_INT(chunk),
+                        SIZES(div_up(n, (size_t)plane.chunk), m, planes), NULL,
+                        TS_ARGS(TS_BUF(state->mid.buffer), TS_BUF(state->near.buffer), TS_INT(sh),
+                                TS_INT(n), TS_INT(m), TS_INT(ay->taps), TS_INT(plane.chunk),
                                 TS_BUF(ay->first.buffer), TS_BUF(ay->count.buffer),
                                 TS_BUF(ay->weight.buffer), TS_BUF(ax->index.buffer),
                                 TS_BUF(ay->index.buffer), TS_BUF(state->shrunk.buffer)),

@@ -131,6 +131,7 @@ ts_status part_prepare(ts_viz *viz, const part_call *call, viz_plan *plan, ts_er
         st = filter_apply(viz, state, part, plan, err);
     if (st == TS_OK && plan->kind == KIND_WATERFALL)
         st = plot_waterfall(viz, state, part, plan, err);
+    state->active = call->use_range ? call->use_range : &state->range;
     bool project = plan->kind == KIND_PROJECT;
     if (st == TS_OK && project && range_scope(part, plan) != SCOPE_TENSOR)
         st = plot_project(viz, state, part, plan, err);
@@ -146,11 +147,6 @@ ts_status part_prepare(ts_viz *viz, const part_call *call, viz_plan *plan, ts_er
     if (st == TS_OK)
         st = color_update(viz, &state->color, part, plan->dtype, back, err);
     return st;
-}
-
-static const range_state *range_of(const part_call *call)
-{
-    return call->use_range ? call->use_range : &call->state->range;
 }
 
 static view_size size_of(const part_call *call)
@@ -176,7 +172,7 @@ static ts_status draw_plane(ts_viz *viz, const part_call *call, const viz_plan *
                    .dst = t->canvas,
                    .size = &size,
                    .port = &call->part->viewport};
-    return draw_plan(viz, call->state, range_of(call), call->part, plan, &d, err);
+    return draw_plan(viz, call->state, call->state->active, call->part, plan, &d, err);
 }
 
 static ts_status draw_montage(ts_viz *viz, const part_call *call, const viz_plan *plan,
@@ -204,7 +200,7 @@ static ts_status draw_montage(ts_viz *viz, const part_call *call, const viz_plan
                    .dst = t->canvas,
                    .size = &part->tile};
     if (st == TS_OK)
-        st = draw_plan(viz, call->state, range_of(call), part, plan, &d, err);
+        st = draw_plan(viz, call->state, call->state->active, part, plan, &d, err);
     return st;
 }
 
@@ -234,7 +230,7 @@ static ts_status draw_ortho_plane(ts_viz *viz, const part_call *call, const viz_
                    .dst = t->canvas,
                    .size = &size,
                    .which = which};
-    return draw_plan(viz, call->state, range_of(call), call->part, &one, &d, err);
+    return draw_plan(viz, call->state, call->state->active, call->part, &one, &d, err);
 }
 
 static ts_status draw_cross(ts_viz *viz, const target *t, int x, int y, int w, int h, int cx,
@@ -402,7 +398,8 @@ static ts_status draw_title(ts_viz *viz, const text_values *v, const char *title
 {
     char text[1536];
     expand(v, title, text, sizeof text);
-    ts_status st = canvas_fill(viz, t, t->x, t->y, t->rw, TITLE_HEIGHT, TITLE_BG, err);
+    ts_status st = canvas_fill(viz, t, t->x, t->y, t->rw,
+                               t->rh < TITLE_HEIGHT ? t->rh : TITLE_HEIGHT, TITLE_BG, err);
     int cells = (t->rw - 8) / FONT_WIDTH;
     return st == TS_OK && cells > 0
                ? canvas_text(viz, t, t->x + 4, t->y + 2, text, cells, WHITE, NULL, err)
@@ -474,7 +471,7 @@ static ts_status draw_overlay(ts_viz *viz, const part_call *call, const viz_plan
     if (needs_stats(o))
         st = ts_tensor_stats(viz->queue, call->entry->tensor, 1, &v.stats, err);
     if (st == TS_OK && o->colorbar) {
-        range_state *range = call->use_range ? call->use_range : &call->state->range;
+        range_state *range = call->state->active;
         st = range_read(viz, range, err);
         v.lo = viz_unwide(viz, range->first.lo);
         v.hi = viz_unwide(viz, range->first.hi);

@@ -46,8 +46,8 @@ ts_status plot_lines(ts_viz *viz, part_state *state, const view_part *part, cons
     draw_rect_args(state, part, plan, t, &d);
     return viz_launch(
         viz, "viz_plot", (int)plan->dtype, "viz_plot_lines", SIZES((size_t)t->rw, 1, 1), NULL,
-        TS_ARGS(TS_BUF(plan->data), TS_BYTES(&d, sizeof d), TS_BUF(state->range.records.buffer),
-                viz_slot_arg(viz, &state->range.cdf), TS_INT(part->thickness), TS_INT(part->fill),
+        TS_ARGS(TS_BUF(plan->data), TS_BYTES(&d, sizeof d), TS_BUF(state->active->records.buffer),
+                viz_slot_arg(viz, &state->active->cdf), TS_INT(part->thickness), TS_INT(part->fill),
                 TS_INT(part->zero_line), TS_BUF(t->canvas->buffer)),
         err);
 }

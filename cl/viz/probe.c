@@ -249,7 +249,7 @@ static double t_of_value(const ts_viz *viz, const view_part *part, const viz_ran
 static ts_status read_range(ts_viz *viz, const part_call *call, const viz_plan *plan,
                             uint32_t group, viz_range_record *r, float **cdf, ts_error *err)
 {
-    const range_state *range = call->use_range ? call->use_range : &call->state->range;
+    const range_state *range = call->state->active;
     group = group < range->groups ? group : 0;
     ts_status st =
         ts_buffer_read(viz->queue, range->records.buffer, group * sizeof *r, r, sizeof *r, err);

@@ -284,7 +284,8 @@ ts_status range_histogram(ts_viz *viz, part_state *state, const viz_plan *plan, 
     if (st == TS_OK)
         st = launch_region(viz, &q, plan->dtype, "viz_hist_count",
                            TS_ARGS(TS_BUF(plan->data), TS_BYTES(&q, sizeof q), TS_UINT(bins),
-                                   TS_UINT(0), TS_BUF(r->records.buffer), TS_BUF(r->hist.buffer)),
+                                   TS_UINT(0), TS_BUF(state->active->records.buffer),
+                                   TS_BUF(r->hist.buffer)),
                            err);
     if (st == TS_OK)
         st = viz_launch(viz, "viz_range", (int)plan->dtype, "viz_hist_sum",

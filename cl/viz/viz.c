@@ -41,8 +41,9 @@ static void part_state_destroy(part_state *state)
     slot_finish(&state->filter.out[1]);
     for (int i = 0; i < VIEW_MAX_FILTERS; i++)
         slot_finish(&state->filter.history[i]);
-    slot *const slots[] = {&state->ring.rows, &state->plane,   &state->mid,  &state->shrunk,
-                           &state->reduced,   &state->picture, &state->bins, &state->series};
+    slot *const slots[] = {&state->ring.rows, &state->plane,  &state->mid,
+                           &state->near,      &state->shrunk, &state->reduced,
+                           &state->picture,   &state->bins,   &state->series};
     for (size_t i = 0; i < sizeof slots / sizeof slots[0]; i++)
         slot_finish(slots[i]);
     free(state);

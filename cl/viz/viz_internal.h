@@ -80,8 +80,9 @@ typedef struct part_state {
     axis_table axis[2][3]; /* x and y; three for the planes of ortho */
     filter_state filter;
     ring_state ring;
-    slot plane, mid, shrunk, reduced, picture, bins, series;
-    uint64_t serial; /* stands for the version of tensors that have none */
+    slot plane, mid, near, shrunk, reduced, picture, bins, series;
+    range_state *active; /* the range in force: one's own, or that of a comparison */
+    uint64_t serial;     /* stands for the version of tensors that have none */
 } part_state;
 
 typedef struct pixel_ring pixel_ring;

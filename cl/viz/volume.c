@@ -60,13 +60,13 @@ static ts_status draw_reduced(ts_viz *viz, part_state *state, const view_part *p
     size_t w = (size_t)t->rw, h = (size_t)t->rh;
     ts_status st = slot_need(viz, &state->reduced, w * h * sizeof(float), err);
     if (st == TS_OK)
-        st =
-            viz_launch(viz, "viz_volume", (int)plan->dtype, "viz_volume_reduce",
-                       SIZES(div_up(w, (size_t)d->chunk), h, 1), NULL,
-                       TS_ARGS(TS_BUF(plan->data), TS_BYTES(v, sizeof *v), TS_BYTES(d, sizeof *d),
-                               TS_BUF(state->range.records.buffer),
-                               viz_slot_arg(viz, &state->range.cdf), TS_BUF(state->reduced.buffer)),
-                       err);
+        st = viz_launch(viz, "viz_volume", (int)plan->dtype, "viz_volume_reduce",
+                        SIZES(div_up(w, (size_t)d->chunk), h, 1), NULL,
+                        TS_ARGS(TS_BUF(plan->data), TS_BYTES(v, sizeof *v), TS_BYTES(d, sizeof *d),
+                                TS_BUF(state->active->records.buffer),
+                                viz_slot_arg(viz, &state->active->cdf),
+                                TS_BUF(state->reduced.buffer)),
+                        err);
     if (st != TS_OK)
         return st;
     viz_plan flat = *plan;
@@ -83,7 +83,7 @@ static ts_status draw_reduced(ts_viz *viz, part_state *state, const view_part *p
                       .dst_h = t->h,
                       .dst = t->canvas,
                       .size = &size};
-    return draw_plan(viz, state, &state->range, part, &flat, &call, err);
+    return draw_plan(viz, state, state->active, part, &flat, &call, err);
 }
 
 ts_status volume_draw(ts_viz *viz, part_state *state, const view_part *part, viz_plan *plan,
@@ -100,8 +100,8 @@ ts_status volume_draw(ts_viz *viz, part_state *state, const view_part *part, viz
     return viz_launch(viz, "viz_volume", (int)plan->dtype, "viz_volume_color",
                       SIZES(div_up((size_t)t->rw, (size_t)d.chunk), (size_t)t->rh, 1), NULL,
                       TS_ARGS(TS_BUF(plan->data), TS_BYTES(&v, sizeof v), TS_BYTES(&d, sizeof d),
-                              TS_BUF(state->range.records.buffer),
-                              viz_slot_arg(viz, &state->range.cdf),
+                              TS_BUF(state->active->records.buffer),
+                              viz_slot_arg(viz, &state->active->cdf),
                               TS_BUF(state->color.rows.buffer), TS_BUF(t->canvas->buffer)),
                       err);
 }
