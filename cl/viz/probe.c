@@ -478,6 +478,33 @@ static ts_status probe_rect(ts_viz *viz, const part_call *call, int panel, doubl
     return probe_part(viz, call, panel, &p, out, err);
 }
 
+/* A panel that shows a message instead of its tensor has nothing under its pixels. */
+static ts_status probe_panel(ts_viz *viz, const ts_viz_input *input, int i, double x, double y,
+                             int w, int h, json_t **out, ts_error *err)
+{
+    const view_part *panel = &input->view->panels[i];
+    ts_entry owned = {0};
+    const ts_entry *entry = NULL;
+    ts_error fault = {0};
+    ts_status st = scene_entry(input, panel->tensor, &owned, &entry, &fault);
+    bool missing = st != TS_OK;
+    part_call call = {
+        .part = panel, .entry = entry, .input = input, .default_contain = true, .peek = true};
+    if (st == TS_OK) {
+        call.state = viz_part(viz, i, &fault);
+        st = call.state ? probe_rect(viz, &call, i, x, y, w, h, out, &fault) : TS_E_NO_MEMORY;
+    }
+    if (missing || st == TS_E_EMPTY || st == TS_E_SHAPE || st == TS_E_INDEX) {
+        *out = json_null();
+        st = TS_OK;
+    } else if (st != TS_OK) {
+        ts_fail(err, st, "panels[%d]: %s", i, fault.text);
+    }
+    ts_error_clear(&fault);
+    ts_entry_finish(&owned);
+    return st;
+}
+
 static ts_status probe_panels(ts_viz *viz, const ts_viz_input *input, double x, double y,
                               json_t **out, ts_error *err)
 {
@@ -489,21 +516,7 @@ static ts_status probe_panels(ts_viz *viz, const ts_viz_input *input, double x, 
         double px = x - rect[0], py = y - rect[1] - title;
         if (px < 0 || py < 0 || px >= rect[2] || py >= rect[3] - title)
             continue;
-        ts_entry owned = {0};
-        const ts_entry *entry = NULL;
-        ts_status st = scene_entry(input, view->panels[i].tensor, &owned, &entry, err);
-        part_call call = {.part = &view->panels[i],
-                          .entry = entry,
-                          .input = input,
-                          .default_contain = true,
-                          .peek = true};
-        if (st == TS_OK) {
-            call.state = viz_part(viz, i, err);
-            st = call.state ? probe_rect(viz, &call, i, px, py, rect[2], rect[3] - title, out, err)
-                            : TS_E_NO_MEMORY;
-        }
-        ts_entry_finish(&owned);
-        return st;
+        return probe_panel(viz, input, i, px, py, rect[2], rect[3] - title, out, err);
     }
     *out = json_null();
     return TS_OK;
