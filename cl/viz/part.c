@@ -122,7 +122,9 @@ ts_status part_prepare(ts_viz *viz, const part_call *call, viz_plan *plan, ts_er
     const view_part *part = call->part;
     part_state *state = call->state;
     ts_status st = plan_make(part, call->entry, plan, err);
-    if (st == TS_OK && plan->identity == 0) { /* unversioned: each frame is a new one */
+    if (st != TS_OK)
+        return st;
+    if (plan->identity == 0) { /* unversioned: each frame is a new one */
         if (!call->peek || state->serial == 0)
             state->serial = ++viz->serial;
         plan->identity = viz_hash(0, &state->serial, sizeof state->serial);
