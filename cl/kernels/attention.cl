@@ -154,23 +154,27 @@ kernel void attention_tile(global const float *restrict q, ulong qo, global cons
 
 #else /* GPU */
 
-#    define QB   8
-#    define KB   32
-#    define DMAX 128
+#    define QB    8
+#    define KB    32
+#    define DMAX  128
+#    define LANES 16 /* items that share a row's softmax */
 /*
- * A group of 128: QB queries of one head, tiles of KB keys in local memory, D and DV up to DMAX.
- * Groups: 0 query block, 1 head, 2 batch. Keys are rows.
+ * A group of 128: QB queries of one head over one of `splits` parts of the keys, in tiles of KB keys
+ * in local memory; D and DV up to DMAX. With one part the result goes to y, else (result, sum,
+ * maximum) to `part` [batch][head][M][splits][DV + 2], which attention_join puts together.
+ * Groups: 0 query block, 1 head, 2 batch x split. Keys are rows.
  */
 kernel __attribute__((reqd_work_group_size(128, 1, 1))) void attention_tile(
     global const float *restrict q, ulong qo, global const float *restrict k, ulong ko,
     global const float *restrict v, ulong vo, global float *restrict y, ulong yo,
     global const float *restrict mask, ulong mo, global const uchar *restrict valid, ulong valid_o,
-    global float *restrict scratch, attention_args p)
+    global float *restrict part, attention_args p, int splits)
 {
-    local float qs[QB][DMAX + 1], kv[KB][DMAX + 1], s[QB][KB + 1];
+    local float qs[QB][DMAX + 1], kv[KB][DMAX + 1], s[QB][KB + 1], red[QB][LANES + 1];
     local float top[QB], sum[QB], fade[QB];
     const int t = get_local_id(0);
-    const int row0 = get_group_id(0) * QB, head = get_group_id(1), batch = get_group_id(2);
+    const int row0 = get_group_id(0) * QB, head = get_group_id(1);
+    const int batch = get_group_id(2) / splits, split = get_group_id(2) % splits;
     const int rows = min(QB, p.M - row0);
     q += qo + batch * p.qb + head * p.qh + row0 * p.qm;
     k += ko + batch * p.kb + head / p.ratio * p.kh;
@@ -186,13 +190,18 @@ kernel __attribute__((reqd_work_group_size(128, 1, 1))) void attention_tile(
         top[t] = -INFINITY;
         sum[t] = 0.0f;
     }
-    /* Item t keeps column t of the output for all queries of the block. */
+    /* Items share columns of the output: column `col` of every `teams`-th row. */
+    const int span = p.DV <= 32 ? 32 : p.DV <= 64 ? 64 : 128, teams = 128 / span;
+    const int col = t % span, team = t / span;
+    const int sr = t / LANES, lane = t % LANES; /* row and place in it for the softmax */
     float acc[QB];
     for (int r = 0; r < QB; ++r)
         acc[r] = 0.0f;
     const int limit = p.causal < 0 ? p.N : min(p.N, p.causal + row0 + rows);
-    for (int n0 = 0; n0 < limit; n0 += KB) {
-        const int count = min(KB, limit - n0);
+    const int per = ((p.N + splits - 1) / splits + KB - 1) / KB * KB;
+    const int first = split * per, last = min(limit, first + per);
+    for (int n0 = first; n0 < last; n0 += KB) {
+        const int count = min(KB, last - n0);
         barrier(CLK_LOCAL_MEM_FENCE);
         for (int i = t; i < count * p.D; i += 128)
             kv[i / p.D][i % p.D] = k[(long)(n0 + i / p.D) * p.kn + i % p.D];
@@ -212,38 +221,115 @@ kernel __attribute__((reqd_work_group_size(128, 1, 1))) void attention_tile(
             s[r][j] = a;
         }
         barrier(CLK_LOCAL_MEM_FENCE);
-        if (t < QB) {
-            float best = top[t];
-            for (int j = 0; j < KB; ++j)
-                best = fmax(best, s[t][j]);
-            const float shift = best == -INFINITY ? 0.0f : best;
-            float add = 0.0f;
-            for (int j = 0; j < KB; ++j) {
-                const float e = exp(s[t][j] - shift);
-                s[t][j] = e;
-                add += e;
-            }
-            fade[t] = exp(top[t] - shift);
-            sum[t] = sum[t] * fade[t] + add;
-            top[t] = best;
-        }
         for (int i = t; i < count * p.DV; i += 128)
             kv[i / p.DV][i % p.DV] = v[(long)(n0 + i / p.DV) * p.vn + i % p.DV];
+        float best = top[sr];
+        for (int j = lane; j < KB; j += LANES)
+            best = fmax(best, s[sr][j]);
+        red[sr][lane] = best;
         barrier(CLK_LOCAL_MEM_FENCE);
-        if (t < p.DV)
-            for (int r = 0; r < QB; ++r) {
-                float a = acc[r] * fade[r];
+        for (int i = 0; i < LANES; ++i)
+            best = fmax(best, red[sr][i]);
+        const float shift = best == -INFINITY ? 0.0f : best, before = top[sr];
+        float add = 0.0f;
+        for (int j = lane; j < KB; j += LANES) {
+            const float e = exp(s[sr][j] - shift);
+            s[sr][j] = e;
+            add += e;
+        }
+        barrier(CLK_LOCAL_MEM_FENCE);
+        red[sr][lane] = add;
+        barrier(CLK_LOCAL_MEM_FENCE);
+        if (lane == 0) {
+            add = 0.0f;
+            for (int i = 0; i < LANES; ++i)
+                add += red[sr][i];
+            fade[sr] = exp(before - shift);
+            sum[sr] = sum[sr] * fade[sr] + add;
+            top[sr] = best;
+        }
+        barrier(CLK_LOCAL_MEM_FENCE);
+        if (col < p.DV)
+            for (int r = team, i = 0; r < QB; r += teams, ++i) {
+                float a = acc[i] * fade[r];
                 for (int j = 0; j < count; ++j)
-                    a = fma(s[r][j], kv[j][t], a);
-                acc[r] = a;
+                    a = fma(s[r][j], kv[j][col], a);
+                acc[i] = a;
             }
     }
     barrier(CLK_LOCAL_MEM_FENCE);
-    if (t < p.DV)
-        for (int r = 0; r < rows; ++r)
-            y[r * p.ym + t] = sum[r] > 0.0f ? acc[r] / sum[r] : 0.0f;
+    if (col >= p.DV)
+        return;
+    for (int r = team, i = 0; r < rows; r += teams, ++i) {
+        if (splits == 1) {
+            y[r * p.ym + col] = sum[r] > 0.0f ? acc[i] / sum[r] : 0.0f;
+            continue;
+        }
+        const ulong row = ((ulong)batch * get_num_groups(1) + head) * p.M + row0 + r;
+        global float *to = part + (row * splits + split) * (p.DV + 2);
+        to[col] = acc[i];
+        if (col == 0) {
+            to[p.DV] = sum[r];
+            to[p.DV + 1] = top[r];
+        }
+    }
+}
+
+/* Join the parts of attention_tile. gid 0 over batch*heads*M*DV. */
+kernel void attention_join(global const float *part, int splits, global float *y, ulong yo,
+                           int heads, attention_args p, ulong n)
+{
+    TS_EACH(e, n)
+    {
+        const int d = e % p.DV, m = e / p.DV % p.M;
+        const ulong row = e / p.DV, bh = row / p.M;
+        global const float *from = part + row * splits * (p.DV + 2);
+        float top = -INFINITY, sum = 0.0f, a = 0.0f;
+        for (int i = 0; i < splits; ++i)
+            top = fmax(top, from[i * (p.DV + 2) + p.DV + 1]);
+        for (int i = 0; i < splits && top > -INFINITY; ++i) {
+            global const float *one = from + i * (p.DV + 2);
+            const float w = exp(one[p.DV + 1] - top);
+            sum = fma(one[p.DV], w, sum);
+            a = fma(one[d], w, a);
+        }
+        y[yo + bh / heads * p.yb + bh % heads * p.yh + m * p.ym + d] = sum > 0.0f ? a / sum : 0.0f;
+    }
 }
 #endif
+
+/*
+ * A decoder's new rows: x holds rows of [q | k | v] heads side by side, `heads` and `kv_heads` of D.
+ * Turns q in place, turned k goes to keys[row], v to values[row] (rows of kv_heads*D). gid 0 over
+ * rows * (heads + 2*kv_heads).
+ */
+kernel void attention_store(global float *x, ulong xo, global const int *position, ulong po,
+                            global const float *inv_freq, ulong fo, global float *keys, ulong ko,
+                            global float *values, ulong vo, int heads, int kv_heads, int d,
+                            ulong total)
+{
+    const int all = heads + 2 * kv_heads;
+    TS_EACH(e, total)
+    {
+        const ulong row = e / all;
+        const int h = e % all;
+        global float *from = x + xo + row * all * d + h * d;
+        if (h >= heads + kv_heads) {
+            global float *to = values + vo + (row * kv_heads + h - heads - kv_heads) * d;
+            for (int i = 0; i < d; ++i)
+                to[i] = from[i];
+            continue;
+        }
+        global float *to = h < heads ? from : keys + ko + (row * kv_heads + h - heads) * d;
+        const float at = (float)position[po + row];
+        for (int i = 0; i < d / 2; ++i) {
+            const float angle = at * inv_freq[fo + i], c = cos(angle), s = sin(angle);
+            const float a = from[i], b = from[i + d / 2];
+            to[i] = a * c - b * s;
+            to[i + d / 2] = b * c + a * s;
+        }
+    }
+}
 
 /*
  * Rotary embedding in place, half-split form: x: rows of `heads` heads of D, row stride xm; angle =

@@ -9,7 +9,8 @@
 enum {
     GPU_QUERIES = 8,
     GPU_WIDTH = 128,
-    GPU_THREADS = 128
+    GPU_THREADS = 128,
+    GPU_SPLIT = 64 /* keys that a part has at least */
 };
 
 /* As the kernels' attention_args. */
@@ -119,6 +120,58 @@ static ts_status run_blocks(ts_ops *ops, const ts_attention *a, const ts_arr *q,
     return st;
 }
 
+static ts_status run_cpu(ts_ops *ops, const ts_attention *a, int64_t kv, attention_args *p,
+                         const ts_arr *q, const ts_arr *k, const ts_arr *v, ts_arr *y,
+                         ts_error *err)
+{
+    ts_buffer *keys, *scratch;
+    size_t per = (size_t)ops->mr, blocks = ((size_t)a->queries + per - 1) / per;
+    size_t item = (size_t)(a->width + 4 * ops->nr) * per * sizeof(float);
+    ts_status st = pack_keys(ops, a, kv, k, p, &keys, err);
+    if (st == TS_OK)
+        st = ts_ops_scratch(ops, 0, item * blocks * (size_t)(a->heads * a->batch), &scratch, err);
+    if (st != TS_OK)
+        return st;
+    return ts_ops_groups(ops, "attention", "attention_tile",
+                         (size_t[3]){blocks, (size_t)a->heads, (size_t)a->batch}, 1,
+                         TS_ARGS(TS_OP_ARR(q), TS_BUF(keys), TS_ULONG(0), TS_OP_ARR(v),
+                                 TS_OP_ARR(y), TS_OP_OPT(a->mask), TS_OP_OPT(a->valid),
+                                 TS_BUF(scratch), TS_BYTES(p, sizeof *p)),
+                         err);
+}
+
+/* Few queries over many keys: the keys are split so that every compute unit has work. */
+static ts_status run_gpu(ts_ops *ops, const ts_attention *a, const attention_args *p,
+                         const ts_arr *q, const ts_arr *k, const ts_arr *v, ts_arr *y,
+                         ts_error *err)
+{
+    size_t blocks = ((size_t)a->queries + GPU_QUERIES - 1) / GPU_QUERIES;
+    size_t groups = blocks * (size_t)(a->heads * a->batch), splits = 1;
+    int64_t n = a->batch * a->heads * a->queries * p->dv;
+    if (groups < 8 * ops->units) {
+        splits = 8 * ops->units / groups;
+        size_t most = ((size_t)a->keys + GPU_SPLIT - 1) / GPU_SPLIT;
+        splits = splits < most ? splits : most;
+        splits = splits < 1 ? 1 : splits > 64 ? 64 : splits;
+    }
+    ts_buffer *part = NULL;
+    size_t bytes = (size_t)(a->batch * a->heads * a->queries) * splits * (size_t)(p->dv + 2);
+    ts_status st = splits > 1 ? ts_ops_scratch(ops, 0, bytes * sizeof(float), &part, err) : TS_OK;
+    if (st == TS_OK)
+        st = ts_ops_groups(
+            ops, "attention", "attention_tile",
+            (size_t[3]){blocks, (size_t)a->heads, (size_t)a->batch * splits}, GPU_THREADS,
+            TS_ARGS(TS_OP_ARR(q), TS_OP_ARR(k), TS_OP_ARR(v), TS_OP_ARR(y), TS_OP_OPT(a->mask),
+                    TS_OP_OPT(a->valid), TS_BUF(part), TS_BYTES(p, sizeof *p), TS_INT(splits)),
+            err);
+    if (st != TS_OK || splits == 1)
+        return st;
+    return ts_ops_flat(ops, "attention", "attention_join", n, 1,
+                       TS_ARGS(TS_BUF(part), TS_INT(splits), TS_OP_ARR(y), TS_INT(a->heads),
+                               TS_BYTES(p, sizeof *p), TS_ULONG(n)),
+                       err);
+}
+
 ts_status ts_op_attention(ts_ops *ops, const ts_attention *a, const ts_arr *q, const ts_arr *k,
                           const ts_arr *v, ts_arr *y, ts_error *err)
 {
@@ -154,26 +207,8 @@ ts_status ts_op_attention(ts_ops *ops, const ts_attention *a, const ts_arr *q, c
                         .mh = a->mask_strides.head,
                         .mm = a->mask_strides.row,
                         .scale = scale};
-    ts_buffer *keys = k->buffer, *scratch = NULL;
-    uint64_t keys_at = k->offset / sizeof(float);
-    size_t per = ops->cpu ? (size_t)ops->mr : GPU_QUERIES;
-    size_t blocks = ((size_t)a->queries + per - 1) / per;
-    if (ops->cpu) {
-        st = pack_keys(ops, a, kv, k, &p, &keys, err);
-        keys_at = 0;
-        size_t item = (size_t)(a->width + 4 * ops->nr) * per * sizeof(float);
-        if (st == TS_OK)
-            st = ts_ops_scratch(ops, 0, item * blocks * (size_t)(a->heads * a->batch), &scratch,
-                                err);
-        if (st != TS_OK)
-            return st;
-    }
-    return ts_ops_groups(ops, "attention", "attention_tile",
-                         (size_t[3]){blocks, (size_t)a->heads, (size_t)a->batch}, GPU_THREADS,
-                         TS_ARGS(TS_OP_ARR(q), TS_BUF(keys), TS_ULONG(keys_at), TS_OP_ARR(v),
-                                 TS_OP_ARR(y), TS_OP_OPT(a->mask), TS_OP_OPT(a->valid),
-                                 TS_BUF(scratch), TS_BYTES(&p, sizeof p)),
-                         err);
+    return ops->cpu ? run_cpu(ops, a, kv, &p, q, k, v, y, err)
+                    : run_gpu(ops, a, &p, q, k, v, y, err);
 }
 
 ts_status ts_op_rotary(ts_ops *ops, ts_arr *x, const ts_arr *position, const ts_arr *inv_freq,
@@ -194,5 +229,33 @@ ts_status ts_op_rotary(ts_ops *ops, ts_arr *x, const ts_arr *position, const ts_
     return ts_ops_flat(ops, "attention", "attention_rotary", n, 64,
                        TS_ARGS(TS_OP_ARR(x), TS_OP_ARR(position), TS_OP_ARR(inv_freq),
                                TS_INT(heads), TS_INT(width), TS_LONG(row_stride), TS_ULONG(n)),
+                       err);
+}
+
+ts_status ts_op_attention_store(ts_ops *ops, ts_arr *qkv, const ts_arr *position,
+                                const ts_arr *inv_freq, int64_t heads, int64_t kv_heads,
+                                int64_t width, ts_arr *keys, ts_arr *values, ts_error *err)
+{
+    ts_arr *all[] = {qkv, keys, values};
+    static const char *const names[] = {"qkv", "keys", "values"};
+    int64_t rows = ts_arr_elements(position);
+    for (int i = 0; i < 3; i++) {
+        ts_status st = ts_ops_want_f32("attention store", names[i], all[i], err);
+        int64_t want = rows * width * (i ? kv_heads : heads + 2 * kv_heads);
+        if (st == TS_OK && ts_arr_elements(all[i]) != want)
+            st = ts_fail(err, TS_E_SHAPE, "attention store: %s is %s, want %lld values", names[i],
+                         ts_shape_text(&all[i]->shape, (char[96]){0}, 96), (long long)want);
+        if (st != TS_OK)
+            return st;
+    }
+    if (position->dtype != TS_I32 || width < 2 || width % 2 ||
+        ts_arr_elements(inv_freq) != width / 2)
+        return ts_fail(err, TS_E_SHAPE, "attention store: width %lld with %lld frequencies",
+                       (long long)width, (long long)ts_arr_elements(inv_freq));
+    int64_t n = rows * (heads + 2 * kv_heads);
+    return ts_ops_flat(ops, "attention", "attention_store", n, 64,
+                       TS_ARGS(TS_OP_ARR(qkv), TS_OP_ARR(position), TS_OP_ARR(inv_freq),
+                               TS_OP_ARR(keys), TS_OP_ARR(values), TS_INT(heads), TS_INT(kv_heads),
+                               TS_INT(width), TS_ULONG(n)),
                        err);
 }

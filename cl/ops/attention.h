@@ -52,6 +52,18 @@ TS_CHECKED ts_status ts_op_rotary(ts_ops *ops, ts_arr *x, const ts_arr *position
                                   const ts_arr *inv_freq, int64_t heads, int64_t width,
                                   int64_t row_stride, ts_error *err);
 
+/**
+ * A decoder's new rows into its cache, in one step: rows of `qkv` hold `heads` query heads, then
+ * kv_heads key heads and value heads of `width`. Queries are turned in place (as ts_op_rotary), turned
+ * keys and the values go to the cache's rows.
+ *
+ * Shapes: qkv: [rows, (heads + 2·kv_heads)·width]; keys, values: [rows, kv_heads·width].
+ */
+TS_CHECKED ts_status ts_op_attention_store(ts_ops *ops, ts_arr *qkv, const ts_arr *position,
+                                           const ts_arr *inv_freq, int64_t heads, int64_t kv_heads,
+                                           int64_t width, ts_arr *keys, ts_arr *values,
+                                           ts_error *err);
+
 #ifdef __cplusplus
 }
 #endif

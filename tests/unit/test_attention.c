@@ -98,6 +98,8 @@ static void attention_matches_its_twin(void **state)
         {1, 6, 6, 10, 400, 32, 32, true, false, false},
         {2, 2, 2, 130, 130, 64, 64, true, true, true},
         {1, 1, 1, 45, 45, 160, 160, false, false, false},
+        {1, 6, 3, 10, 3001, 32, 32, true, true, false}, /* parts of the keys on GPUs */
+        {2, 2, 2, 3, 700, 64, 48, false, false, true},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
         attention_case(*state, &cases[i]);
@@ -160,12 +162,59 @@ static void rotary_turns_halves(void **state)
     free(x);
 }
 
+/* The cache's step is the rotary embedding and two copies. */
+static void new_rows_are_stored_turned(void **state)
+{
+    ts_opsfix *f = *state;
+    ts_error err = {0};
+    enum {
+        ROWS = 3,
+        H = 4,
+        KV = 2,
+        D = 6,
+        W = (H + 2 * KV) * D
+    };
+    const int32_t pos[ROWS] = {5, 0, 77};
+    const float freq[D / 2] = {1, 0.1f, 0.01f};
+    float *x = ts_opsfix_random(1, -1, 1, ROWS * W), k[ROWS * KV * D];
+    float v[ROWS * KV * D], *turned = malloc(ROWS * W * sizeof *turned);
+    ts_arr a = ts_opsfix_up(f, &TS_SHAPE(ROWS, W), x), b = ts_opsfix_up(f, &TS_SHAPE(ROWS, W), x);
+    ts_arr keys = ts_opsfix_new(f, &TS_SHAPE(ROWS, KV * D)), dpos, dfreq;
+    ts_arr values = ts_opsfix_new(f, &TS_SHAPE(ROWS, KV * D));
+    CHECK_OK(ts_arr_from_host(f->ops, TS_I32, &TS_SHAPE(ROWS), pos, &dpos, &err));
+    dfreq = ts_opsfix_up(f, &TS_SHAPE(D / 2), freq);
+    CHECK_OK(ts_op_rotary(f->ops, &a, &dpos, &dfreq, H + KV, D, W, &err));
+    CHECK_OK(ts_arr_read(f->ops, &a, turned, &err));
+    CHECK_OK(ts_op_attention_store(f->ops, &b, &dpos, &dfreq, H, KV, D, &keys, &values, &err));
+    float *stored = malloc(ROWS * W * sizeof *stored);
+    CHECK_OK(ts_arr_read(f->ops, &b, stored, &err));
+    for (int r = 0; r < ROWS; r++)
+        for (int i = 0; i < W; i++) {
+            if (i < H * D)
+                assert_true(stored[r * W + i] == turned[r * W + i]);
+            else if (i < (H + KV) * D)
+                k[r * KV * D + i - H * D] = turned[r * W + i];
+            else
+                v[r * KV * D + i - (H + KV) * D] = x[r * W + i];
+        }
+    ts_opsfix_check(f, &keys, k, 0, 0, "keys");
+    ts_opsfix_check(f, &values, v, 0, 0, "values");
+    ts_arr_free(&a);
+    ts_arr_free(&b);
+    ts_arr_free(&dpos);
+    ts_arr_free(&dfreq);
+    free(x);
+    free(turned);
+    free(stored);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(attention_matches_its_twin),
         cmocka_unit_test(a_query_that_sees_nothing_gives_zeros),
         cmocka_unit_test(rotary_turns_halves),
+        cmocka_unit_test(new_rows_are_stored_turned),
     };
     return cmocka_run_group_tests(tests, ts_opsfix_setup, ts_opsfix_teardown);
 }

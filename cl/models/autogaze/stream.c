@@ -357,12 +357,9 @@ static ts_status layers(ts_autogaze_stream *s, ts_ops *ops, int64_t m, int64_t b
         st = ts_op_rms_norm(ops, &x, &layer->input_norm, (float)c->rms_eps, &normed, err);
         if (st == TS_OK)
             st = ts_op_linear(ops, &normed, layer->qkv, NULL, &qkv, err);
-        if (st == TS_OK) /* queries and keys lie side by side: one call turns both */
-            st = ts_op_rotary(ops, &qkv, &at, &s->a->inv_freq, c->heads + c->kv_heads, d, w, err);
         if (st == TS_OK)
-            st = ts_op_slice(ops, &qkv, (const int64_t[]){0, q}, NULL, &k_new, err);
-        if (st == TS_OK)
-            st = ts_op_slice(ops, &qkv, (const int64_t[]){0, q + kv}, NULL, &v_new, err);
+            st = ts_op_attention_store(ops, &qkv, &at, &s->a->inv_freq, c->heads, c->kv_heads, d,
+                                       &k_new, &v_new, err);
         if (st == TS_OK)
             st = ts_op_attention(ops, &att, &qkv, &k_all, &v_all, &mixed, err);
         if (st == TS_OK)
