@@ -1,6 +1,7 @@
 /*
  * {"gaze":{…,"input":<source>}}: the accumulated output of a gaze session over another source's
- * frames. Options change by {"type":"gaze",…} without losing the state.
+ * frames. Options change by {"type":"gaze",…} without losing the state; {"type":"gaze_perf"} asks
+ * for the performance record.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -8,6 +9,7 @@
 
 #include "cl/base/clock.h"
 #include "server/gaze.h"
+#include "server/gazeperf.h"
 #include "server/hub.h"
 #include "server/source_pixels.h"
 
@@ -28,6 +30,7 @@ typedef struct gaze_source {
     int64_t input_step;
     bool stepped, restyle; /* options changed since */
     ts_gaze_step step;
+    ts_gaze_perf perf;
     ts_tensor *shown;
     uint64_t version;
 } gaze_source;
@@ -171,6 +174,7 @@ static ts_status make_picture(gaze_source *g, ts_queue *queue, ts_error *err)
 static ts_status follow(gaze_source *g, ts_queue *queue, const ts_snapshot *in, ts_error *err)
 {
     bool fresh = !g->stepped || in->entry.version != g->input_version;
+    int64_t start = ts_now_us(), stepped = start;
     if (fresh) {
         if (g->stepped && in->has_step && in->step < g->input_step)
             ts_gaze_session_reset(g->session); /* restarted or sought */
@@ -185,11 +189,17 @@ static ts_status follow(gaze_source *g, ts_queue *queue, const ts_snapshot *in, 
         if (st != TS_OK)
             return st;
         g->stepped = true;
+        stepped = ts_now_us();
     }
     if (!fresh && !g->restyle && g->shown)
         return TS_OK;
     g->restyle = false;
-    return make_picture(g, queue, err);
+    ts_status st = make_picture(g, queue, err);
+    int64_t now = ts_now_us();
+    if (st == TS_OK && fresh)
+        ts_gaze_perf_add(&g->perf, &g->step, g->image.width, g->image.height, now - stepped,
+                         now - start, now);
+    return st;
 }
 
 /* A finished picture instead of a tensor becomes one. */
@@ -244,6 +254,12 @@ static ts_status gaze_command(void *state, const char *type, const json_t *messa
 {
     static const char *const envelope[] = {"type", "id", "stream", "scope", "input"};
     gaze_source *g = state;
+    if (!strcmp(type, "gaze_perf")) {
+        const char *source = g->session ? ts_gaze_session_source(g->session)->name : "";
+        *reply = ts_gaze_perf_json(&g->perf, source, ts_device_caps(g->app->device));
+        json_object_set_new(*reply, "type", json_string("gaze_perf"));
+        return TS_OK;
+    }
     if (strcmp(type, "gaze") != 0)
         return g->inner->command
                    ? g->inner->command(g->inner_state, type, message, payload, len, reply, err)

@@ -117,6 +117,12 @@ def test_options_change_without_losing_state(server):
         assert bad["type"] == "error" and bad["code"] == "bad-option"
         unknown = await client.command(type="gaze", nonsense=1)
         assert unknown["type"] == "error"
+        perf = await client.command(type="gaze_perf")
+        assert perf["type"] == "gaze_perf" and perf["frames"] == 3 and perf["keyframes"] == 1
+        assert perf["mask_source"] == "patch-diff" and perf["width"] == 384
+        assert perf["paths"]["keyframe"] == 1 and sum(perf["paths"].values()) == 3
+        assert perf["total_ms"]["p95"] >= perf["total_ms"]["p50"] > 0
+        assert perf["device"]["name"] and perf["fps"]["avg"] > 0
         # Another picture of the same frame, without a new one being pushed.
         await client.command(type="gaze", visualization="side-by-side")
         while True:
