@@ -261,6 +261,14 @@ ts_status fits_live_look(const ts_gs_config *c, ts_trainpic_options *look, int64
         st = ts_json_get_int(c->live, "live", "every", 1, 1000000, every, err);
     if (st == TS_OK)
         st = ts_json_get_double(c->live, "live", "max_fps", 0.01, 120, max_fps, err);
+    int64_t quality, width;
+    bool lossless;
+    if (st == TS_OK)
+        st = ts_json_get_int(c->live, "live", "quality", 1, 100, &quality, err);
+    if (st == TS_OK)
+        st = ts_json_get_int(c->live, "live", "max_width", 16, 65536, &width, err);
+    if (st == TS_OK)
+        st = ts_json_get_bool(c->live, "live", "lossless", &lossless, err);
     if (st == TS_OK)
         st = ts_json_get_enum(c->live, "live", "mode", modes, &mode, err);
     if (st == TS_OK)
@@ -308,13 +316,29 @@ static ts_status check_init(const fit_job *j, ts_error *err)
     return TS_OK;
 }
 
-static ts_status make_stream(ts_fits *fits, const char *id, ts_error *err)
+/* The stream's output as `live` asks: quality, cadence, and no wider than max_width. */
+static json_t *stream_output(const json_t *live, int width)
 {
-    if (!fits->app->hub)
-        return TS_OK;
-    json_t *document = json_pack("{s:{s:s}}", "source", "fit", id);
+    int64_t quality = 80, max_width = 1280;
+    double max_fps = 10;
+    bool lossless = false;
+    ts_error err = {0};
+    if (ts_json_get_int(live, "live", "quality", 1, 100, &quality, &err) != TS_OK ||
+        ts_json_get_int(live, "live", "max_width", 16, 65536, &max_width, &err) != TS_OK ||
+        ts_json_get_double(live, "live", "max_fps", 0.01, 120, &max_fps, &err) != TS_OK ||
+        ts_json_get_bool(live, "live", "lossless", &lossless, &err) != TS_OK)
+        ts_error_clear(&err); /* fits_live_look() has refused what is wrong */
+    double scale = width > max_width ? (double)max_width / width : 1;
+    return json_pack("{s:I, s:b, s:f, s:f}", "quality", (json_int_t)quality, "lossless", lossless,
+                     "max_fps", max_fps < 1 ? 1.0 : max_fps, "scale", scale);
+}
+
+static ts_status make_stream(ts_fits *fits, const char *id, json_t *output, ts_error *err)
+{
     bool created;
-    ts_status st = ts_hub_put(fits->app->hub, id, document, &created, NULL, err);
+    json_t *document = json_pack("{s:{s:s}, s:o}", "source", "fit", id, "output", output);
+    ts_status st =
+        fits->app->hub ? ts_hub_put(fits->app->hub, id, document, &created, NULL, err) : TS_OK;
     json_decref(document);
     return st;
 }
@@ -349,6 +373,8 @@ ts_status ts_fits_add(ts_fits *fits, ts_fit_request *request, char id[32], json_
 {
     int64_t every;
     double fps;
+    int width = 0, height;
+    json_t *output = NULL;
     fit_job *j = job_of(request);
     if (!j) {
         ts_fit_request_finish(request);
@@ -367,6 +393,10 @@ ts_status ts_fits_add(ts_fits *fits, ts_fit_request *request, char id[32], json_
         st = ts_fits_new_batch(fits, &j->batch, err);
     if (st == TS_OK)
         st = make_folder(fits, j, err);
+    if (st == TS_OK) {
+        ts_trainpic_size(&j->look, j->width, j->height, &width, &height);
+        output = stream_output(j->request.config.live, width);
+    }
     pthread_mutex_lock(&fits->fits_lock);
     if (st == TS_OK) {
         snprintf(j->id, sizeof j->id, "f%lld", (long long)fits->next_id++);
@@ -379,7 +409,7 @@ ts_status ts_fits_add(ts_fits *fits, ts_fit_request *request, char id[32], json_
     fits_job_unref_locked(j);
     pthread_mutex_unlock(&fits->fits_lock);
     if (st == TS_OK)
-        st = make_stream(fits, id, err);
+        st = make_stream(fits, id, output, err);
     if (st == TS_OK)
         ts_events_emit(fits->app->events, "created", "fit", id, NULL);
     return st;

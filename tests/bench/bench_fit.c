@@ -1,7 +1,7 @@
 /*
  * Fitting: milliseconds of a whole training step and of the rasterizer alone, one JSON line a case.
  *
- *     bench_fit [--quick] [--device SPEC]
+ *     bench_fit [--quick] [--device SPEC] [--only CASE]     CASE is 0 to 7
  *
  * Starts as the CUDA reference was measured: random positions, sigma 5 px, the mean over many steps;
  * `loss` is l1 (L1 alone) or l1+ssim (the default recipe). `reference` is a PyTorch implementation's
@@ -158,6 +158,7 @@ static ts_status run(ts_queue *queue, const bench *b, bool quick, ts_error *err)
 int main(int argc, char **argv)
 {
     bool quick = false;
+    int only = -1;
     const char *spec = "auto";
     ts_error err = {0};
     ts_device *device = NULL;
@@ -168,6 +169,8 @@ int main(int argc, char **argv)
             quick = true;
         else if (strcmp(argv[i], "--device") == 0 && i + 1 < argc)
             spec = argv[++i];
+        else if (strcmp(argv[i], "--only") == 0 && i + 1 < argc)
+            only = atoi(argv[++i]);
     }
     ts_status st = ts_device_select(spec, &index, &err);
     if (st == TS_OK)
@@ -175,8 +178,9 @@ int main(int argc, char **argv)
     if (st == TS_OK)
         st = ts_queue_create(device, "bench", &queue, &err);
     for (size_t i = 0; st == TS_OK && i < sizeof cases / sizeof cases[0]; ++i)
-        if (!quick || (double)cases[i].w * cases[i].h < 400000 ||
-            ts_device_caps(device)->kind == TS_DEVICE_GPU)
+        if (only >= 0 ? (int)i == only
+                      : !quick || (double)cases[i].w * cases[i].h < 400000 ||
+                            ts_device_caps(device)->kind == TS_DEVICE_GPU)
             st = run(queue, &cases[i], quick, &err);
     if (st != TS_OK)
         fprintf(stderr, "bench_fit: %s\n%s\n", err.text, err.detail ? err.detail : "");

@@ -138,8 +138,10 @@ def test_live_pictures_rise_and_show_the_figures(server):
 
 
 def test_pixels_outside_the_text_are_the_panels(server):
-    fit = start(server, live={"overlay": {"enabled": False}})
+    fit = start(server, live={"overlay": {"enabled": False}, "lossless": True, "quality": 70, "max_fps": 5})
     done(server, fit)
+    output = server.get(f"/v1/streams/{fit}").json()["output"]
+    assert (output["quality"], output["lossless"], output["max_fps"]) == (70, True, 5)
     picture = np.load(io.BytesIO(server.get(f"/v1/streams/{fit}/frame.npy").content))
     truth = np.asarray(Image.open(io.BytesIO(PHOTO)).convert("RGB"))
     render = np.asarray(Image.open(io.BytesIO(file(server, fit, "rendered.png").content)).convert("RGB"))
