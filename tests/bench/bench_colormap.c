@@ -233,6 +233,10 @@ static void set_size(bench *b, int w, int h)
 
 static const char *const FIXED = "{\"normalize\":{\"mode\":\"fixed\",\"lo\":-2,\"hi\":2}}";
 
+#define FOUR(x) x "," x "," x "," x
+#define PANELS_64 \
+    "{\"canvas\":{\"width\":1056,\"height\":1056},\"panels\":[" FOUR(FOUR(FOUR("{}"))) "]}"
+
 int main(int argc, char **argv)
 {
     bool quick = argc > 1 && strcmp(argv[1], "--quick") == 0;
@@ -268,6 +272,7 @@ int main(int argc, char **argv)
          "{\"canvas\":{\"width\":1024,\"height\":1024},\"panels\":[{},{\"colormap\":\"hot\"},"
          "{\"title\":\"c\"},{\"normalize\":{\"mode\":\"symmetric\"}}]}",
          1024, 1024, TS_PIXELS_I420, true, true, false},
+        {"panels-64x128", PANELS_64, 128, 128, TS_PIXELS_I420, true, true, false},
         {"colorbar-rgb8", "{\"overlay\":{\"colorbar\":true,\"title\":\"{name} {min}\"}}", 512, 512,
          TS_PIXELS_RGB8, true, true, false},
     };
