@@ -42,6 +42,15 @@ def record(server, stream="s", **options):
     return answer.json()["id"]
 
 
+def wait_for_pictures(server, *recordings):
+    """Kernels of another pixel format are built at the first picture."""
+    deadline = time.monotonic() + 60
+    for rec in recordings:
+        while server.get(f"/v1/recordings/{rec}").json()["frames"] < 1:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+
+
 def play(server, seconds, fps=20):
     end, i = time.monotonic() + seconds, 0
     while time.monotonic() < end:
@@ -69,6 +78,7 @@ needs_ffprobe = pytest.mark.skipif(not shutil.which("ffprobe"), reason="no ffpro
 def test_a_video_has_the_length_of_what_it_shows(server, tmp_path, container, codec):
     make_stream(server)
     rec = record(server, format=container, fps=20)
+    wait_for_pictures(server, rec)
     play(server, 1.5)
     done = server.post(f"/v1/recordings/{rec}/stop").json()
     assert done["state"] == "done" and done["frames"] > 10, done
@@ -116,6 +126,7 @@ def test_an_animated_webp_has_every_frame(server):
 def test_png_and_npy_are_tars(server):
     make_stream(server)
     png, npy = record(server, format="png", bits=16), record(server, format="npy")
+    wait_for_pictures(server, png, npy)
     play(server, 1)
     for rec in (png, npy):
         assert server.post(f"/v1/recordings/{rec}/stop").json()["state"] == "done"
