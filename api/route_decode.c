@@ -205,6 +205,8 @@ static ts_status decode(job *j, bool u8, bool truncate, pictures *p, ts_error *e
         else if (st == TS_OK)
             st = ts_vae_decode_f32(j->vae, j->z, j->n, p->f32, err);
     }
+    if (st == TS_OK && !j->info->spatial)
+        ts_loaded_tell_taps(j->loaded, ts_request_queue(j->req), &TS_SHAPE(j->n, j->per), j->z);
     ts_loaded_end(j->loaded);
     return st;
 }

@@ -320,8 +320,8 @@ static ts_status run_model(call *c, ts_error *err)
         return ts_fail(err, TS_E_NOT_READY, "request timed out in the queue");
     }
     start = ts_now_us();
-    st = ts_model_run(ts_loaded_model(c->loaded), (const ts_tensor *const *)c->inputs, c->wanted,
-                      c->n_wanted, c->results, err);
+    st = ts_loaded_run(c->loaded, (const ts_tensor *const *)c->inputs, c->wanted, c->n_wanted,
+                       c->results, err);
     c->times.infer_us = ts_now_us() - start;
     ts_loaded_end(c->loaded);
     return st;

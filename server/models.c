@@ -27,6 +27,7 @@ enum {
 };
 
 struct ts_loaded {
+    ts_models *models;
     atomic_int refs, waiting;
     int most_waiting;
     char name[TS_NAME_MAX + 1], version[16];
@@ -54,8 +55,23 @@ typedef struct entry {
     uint64_t loads;
 } entry;
 
+/* One who hears of a tap. */
+struct ts_tap_watch {
+    ts_models *models;
+    char model[TS_NAME_MAX + 1], tap[TS_NAME_MAX + 1];
+    void (*hear)(void *arg, ts_tensor *tensor);
+    void *arg;
+    ts_tap_watch *next;
+};
+
+enum {
+    TAPS_MAX = 64 /* of one run */
+};
+
 struct ts_models {
     ts_app *app;
+    pthread_mutex_t taps_lock; /* guards: watches; held while they hear, which does not block */
+    ts_tap_watch *watches;
     char repository[2048];
     ts_thread *thread;
     ts_chan *stop; /* closed to end the thread */
@@ -172,6 +188,7 @@ static ts_status open_loaded(ts_models *models, const char *name, const char *di
         return ts_fail(err, TS_E_NO_MEMORY, "model");
     pthread_mutex_init(&loaded->run_lock, NULL);
     loaded->refs = 1;
+    loaded->models = models;
     loaded->most_waiting = (int)models->app->options.max_queue;
     snprintf(loaded->name, sizeof loaded->name, "%s", name);
     pick_version(directory, path, sizeof path, loaded->version);
@@ -184,6 +201,114 @@ static ts_status open_loaded(ts_models *models, const char *name, const char *di
     }
     *out = loaded;
     return TS_OK;
+}
+
+/* ---- taps ---- */
+
+ts_status ts_models_watch(ts_models *models, const char *model, const char *tap,
+                          void (*hear)(void *arg, ts_tensor *tensor), void *arg, ts_tap_watch **out,
+                          ts_error *err)
+{
+    ts_tap_watch *w = calloc(1, sizeof *w);
+    if (!w)
+        return ts_fail(err, TS_E_NO_MEMORY, "tap");
+    w->models = models;
+    w->hear = hear;
+    w->arg = arg;
+    snprintf(w->model, sizeof w->model, "%s", model);
+    snprintf(w->tap, sizeof w->tap, "%s", tap);
+    pthread_mutex_lock(&models->taps_lock);
+    w->next = models->watches;
+    models->watches = w;
+    pthread_mutex_unlock(&models->taps_lock);
+    *out = w;
+    return TS_OK;
+}
+
+void ts_models_unwatch(ts_tap_watch *watch)
+{
+    if (!watch)
+        return;
+    pthread_mutex_lock(&watch->models->taps_lock);
+    for (ts_tap_watch **p = &watch->models->watches; *p; p = &(*p)->next)
+        if (*p == watch) {
+            *p = watch->next;
+            break;
+        }
+    pthread_mutex_unlock(&watch->models->taps_lock);
+    free(watch);
+}
+
+/* Names of watched taps that the model has and that are not asked for already; each once. */
+static size_t watched_taps(ts_loaded *loaded, const char **names, size_t n, size_t most)
+{
+    const ts_model_info *info = &loaded->model->info;
+    pthread_mutex_lock(&loaded->models->taps_lock);
+    for (const ts_tap_watch *w = loaded->models->watches; w && n < most; w = w->next) {
+        int tap = ts_port_find(info->taps, info->n_taps, w->tap);
+        int output = ts_port_find(info->outputs, info->n_outputs, w->tap);
+        const char *name = tap >= 0      ? info->taps[tap].name
+                           : output >= 0 ? info->outputs[output].name
+                                         : NULL;
+        bool taken = !name || strcmp(w->model, loaded->name) != 0;
+        for (size_t i = 0; i < n && !taken; i++)
+            taken = !strcmp(names[i], name);
+        if (!taken)
+            names[n++] = name;
+    }
+    pthread_mutex_unlock(&loaded->models->taps_lock);
+    return n;
+}
+
+static void tell(ts_loaded *loaded, const char *name, ts_tensor *tensor)
+{
+    pthread_mutex_lock(&loaded->models->taps_lock);
+    for (const ts_tap_watch *w = loaded->models->watches; w; w = w->next)
+        if (!strcmp(w->model, loaded->name) && !strcmp(w->tap, name))
+            w->hear(w->arg, tensor);
+    pthread_mutex_unlock(&loaded->models->taps_lock);
+}
+
+ts_status ts_loaded_run(ts_loaded *loaded, const ts_tensor *const *inputs,
+                        const char *const *wanted, size_t n_wanted, ts_tensor **outputs,
+                        ts_error *err)
+{
+    const char *names[TAPS_MAX];
+    ts_tensor *results[TAPS_MAX] = {0};
+    if (n_wanted >= TAPS_MAX)
+        return ts_model_run(loaded->model, inputs, wanted, n_wanted, outputs, err);
+    for (size_t i = 0; i < n_wanted; i++)
+        names[i] = wanted[i];
+    size_t n = watched_taps(loaded, names, n_wanted, TAPS_MAX);
+    ts_status st = ts_model_run(loaded->model, inputs, names, n, results, err);
+    for (size_t i = 0; i < n && st == TS_OK; i++) {
+        tell(loaded, names[i], results[i]);
+        if (i < n_wanted)
+            outputs[i] = results[i];
+        else
+            ts_tensor_unref(results[i]);
+    }
+    return st;
+}
+
+void ts_loaded_tell_taps(ts_loaded *loaded, ts_queue *queue, const ts_shape *shape,
+                         const float *input)
+{
+    const char *name;
+    ts_tensor *tensor = NULL;
+    ts_error err = {0};
+    if (!watched_taps(loaded, &name, 0, 1))
+        return;
+    size_t bytes = (size_t)ts_shape_elements(shape) * sizeof *input;
+    ts_status st = ts_tensor_from_host(queue, TS_F32, shape, input, bytes, &tensor, &err);
+    if (st == TS_OK)
+        st = ts_queue_finish(queue, &err);
+    if (st == TS_OK)
+        st = ts_loaded_run(loaded, (const ts_tensor *const *)&tensor, NULL, 0, NULL, &err);
+    if (st != TS_OK)
+        ts_log_error(TS_LOG_WARN, "models", "taps", &err);
+    ts_tensor_unref(tensor);
+    ts_error_clear(&err);
 }
 
 /* ---- the table ---- */
@@ -406,9 +531,8 @@ static void load_logged(ts_models *models, const char *name)
 
 static void load_builtins(ts_models *models)
 {
-    static const char *const names[][2] = {{"identity", "identity"},
-                                           {"mnist", "mnist-decoder"},
-                                           {"photo", "photo-decoder-q4"}};
+    static const char *const names[][2] = {
+        {"identity", "identity"}, {"mnist", "mnist-decoder"}, {"photo", "photo-decoder-q4"}};
     ts_error err = {0};
     if (write_builtins(models, &err) != TS_OK) {
         ts_log_error(TS_LOG_ERROR, "models", "built-in models", &err);
@@ -469,6 +593,7 @@ ts_status ts_models_create(ts_app *app, ts_models **out, ts_error *err)
     models->app = app;
     pthread_mutex_init(&models->load_lock, NULL);
     pthread_mutex_init(&models->models_lock, NULL);
+    pthread_mutex_init(&models->taps_lock, NULL);
     snprintf(models->repository, sizeof models->repository, "%s/models", app->options.data_dir);
     ts_status st = ts_fs_mkdirs(models->repository, err);
     if (st == TS_OK)
@@ -499,6 +624,7 @@ void ts_models_destroy(ts_models *models)
     ts_chan_destroy(models->stop);
     pthread_mutex_destroy(&models->load_lock);
     pthread_mutex_destroy(&models->models_lock);
+    pthread_mutex_destroy(&models->taps_lock);
     free(models);
 }
 

@@ -51,6 +51,31 @@ const char *ts_loaded_name(const ts_loaded *loaded);
 /** "1", "2", …: the number of the version's folder, or "1". */
 const char *ts_loaded_version(const ts_loaded *loaded);
 
+/**
+ * Run as ts_model_run(), between begin and end. Taps that are watched come out of the same run and
+ * are told; unwatched ones cost nothing.
+ */
+TS_CHECKED ts_status ts_loaded_run(ts_loaded *loaded, const ts_tensor *const *inputs,
+                                   const char *const *wanted, size_t n_wanted, ts_tensor **outputs,
+                                   ts_error *err);
+/**
+ * For callers that ran the model by other means (a decoder's pictures): if taps are watched, run it
+ * again for them with this f32 input. Between begin and end; what goes wrong is logged.
+ */
+void ts_loaded_tell_taps(ts_loaded *loaded, ts_queue *queue, const ts_shape *shape,
+                         const float *input);
+
+typedef struct ts_tap_watch ts_tap_watch;
+/**
+ * Hear of a tap whenever the model runs: `hear` is called on the running thread with a finished
+ * tensor (borrowed); it must not block. The model need not exist yet.
+ * Owner: ts_models_unwatch(), after which `hear` is not called any more.
+ */
+TS_CHECKED ts_status ts_models_watch(ts_models *models, const char *model, const char *tap,
+                                     void (*hear)(void *arg, ts_tensor *tensor), void *arg,
+                                     ts_tap_watch **out, ts_error *err);
+void ts_models_unwatch(ts_tap_watch *watch); /* NULL is fine */
+
 /** The models as JSON objects (name, version, state, reason, kind, …), sorted by name. */
 json_t *ts_models_list(ts_models *models, const char *prefix);
 /** One of them with inputs, outputs and configuration. Errors: TS_E_NOT_FOUND. */

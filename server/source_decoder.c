@@ -461,6 +461,8 @@ static ts_status decode(decoder *d, ts_queue *queue, ts_snapshot *out, ts_error 
         ts_vae *vae = ts_vae_of(ts_loaded_model(d->loaded));
         st = n == 1 ? ts_vae_decode_picture(vae, z, &out->entry.tensor, err)
                     : grid_tensor(vae, queue, z, n, columns, &out->entry.tensor, err);
+        if (st == TS_OK)
+            ts_loaded_tell_taps(d->loaded, queue, &TS_SHAPE(n, d->dim), z);
         ts_loaded_end(d->loaded);
     }
     json_object_set_new(out->metrics, "decode_ms", json_real((double)(ts_now_us() - start) * 1e-3));

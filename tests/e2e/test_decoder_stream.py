@@ -161,3 +161,21 @@ def test_an_unknown_model_shows_a_card_until_it_is_there(ready):
     assert ready.get("/v1/streams/later/frame.webp").status_code == 200
     assert ready.put("/v1/streams/x", json={"source": {"decoder": {}}}).status_code == 400
     assert ready.put("/v1/streams/x", json={"source": {"decoder": {"model": "mnist", "speed": 1}}}).status_code == 400
+
+
+def test_a_tap_shows_an_intermediate_of_every_run(ready):
+    assert ready.put("/v1/streams/tap", json={"source": {"tap": "layers.1", "model": "mnist"}}).status_code == 201
+    with connect(f"{ready.ws_url}/v1/streams/tap/ws") as ws:
+        ready.post("/v1/models/mnist/decode", json={"z": [[0.5, 0.5], [1, 1], [2, 0]]}, headers={"Accept": "application/x-npy"})
+        end = time.monotonic() + 60
+        while True:  # ReLU of the first layer, [3,128], as a heat map
+            header, payload = next_frame(ws, until=end - time.monotonic())
+            if (header["width"], header["height"]) == (128, 3):
+                break
+        r = ready.post("/v2/models/mnist/infer", json={
+            "inputs": [{"name": "z", "datatype": "FP32", "shape": [3, 2], "data": [0.5, 0.5, 1, 1, 2, 0]}],
+            "outputs": [{"name": "layers.1"}]})
+        values = np.array(r.json()["outputs"][0]["data"]).reshape(3, 128)
+        lo, hi = header["range"]
+        assert abs(lo - values.min()) < 1e-4 and abs(hi - values.max()) < 1e-4 * max(1, values.max())
+    assert ready.put("/v1/streams/tap2", json={"source": {"tap": "x"}}).status_code == 400
