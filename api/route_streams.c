@@ -382,12 +382,16 @@ static ts_status answer_kept(ts_request *req, ts_response *res, ts_stream *s, ts
     ts_status st = ts_request_query_only(req, no_keys, err);
     if (st == TS_OK)
         st = find_kind(ext, &kind, err);
-    if (st == TS_OK)
+    bool rendered = st == TS_OK && ts_stream_keeps_tensors(s);
+    ts_want want = {.codec = kind ? kind->codec : TS_CODEC_WEBP};
+    if (rendered)
+        st = ts_stream_replay(s, &want, by, value, GRAB_US, &frame, err);
+    else if (st == TS_OK)
         st = ts_stream_seek(s, by, value, &frame, err);
     if (st == TS_OK && by == TS_SEEK_SEQ && (int64_t)frame->seq != value)
         st = ts_fail(err, TS_E_NOT_FOUND, "frame %" PRId64 " is not kept (any more)", value);
-    if (st == TS_OK && kind->codec == TS_CODEC_WEBP) {
-        answer_picture(res, frame, "image/webp");
+    if (st == TS_OK && (rendered || kind->codec == TS_CODEC_WEBP)) {
+        answer_picture(res, frame, ts_codec_mime(kind->codec));
     } else if (st == TS_OK) {
         ts_buf body = {0};
         st = convert(frame, kind->codec, &body, err);

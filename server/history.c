@@ -27,10 +27,11 @@ ts_status ts_history_create(ts_history **out, ts_error *err)
 static void remove_at(ts_history *h, size_t i)
 {
     ts_history_item *item = &h->items[i];
-    h->bytes -= ts_frame_bytes(item->frame);
+    h->bytes -= item->bytes;
     if (item->pinned)
-        h->pinned_bytes -= ts_frame_bytes(item->frame);
+        h->pinned_bytes -= item->bytes;
     ts_frame_unref(item->frame);
+    ts_entry_finish(&item->entry);
     free(item->label);
     memmove(item, item + 1, (h->n - i - 1) * sizeof *item);
     h->n--;
@@ -73,13 +74,13 @@ static int64_t thinnest(const ts_history *h)
 {
     int64_t best = -1;
     double best_gap = 0;
-    double newest = (double)h->items[h->n - 1].frame->seq;
+    double newest = (double)h->items[h->n - 1].seq;
     size_t end = h->n > KEEP_ALL ? h->n - KEEP_ALL : 1;
     for (size_t i = 1; i < end && i + 1 < h->n; i++) {
         if (h->items[i].pinned)
             continue;
-        double gap = (double)(h->items[i + 1].frame->seq - h->items[i - 1].frame->seq) /
-                     (newest - (double)h->items[i].frame->seq + 1);
+        double gap = (double)(h->items[i + 1].seq - h->items[i - 1].seq) /
+                     (newest - (double)h->items[i].seq + 1);
         if (best < 0 || gap < best_gap) {
             best = (int64_t)i;
             best_gap = gap;
@@ -108,22 +109,52 @@ void ts_history_configure(ts_history *h, size_t max_items, uint64_t max_bytes, u
     shrink(h);
 }
 
-void ts_history_add(ts_history *h, ts_frame *frame)
+/* Room for an item with this seq, or NULL where it is not to be kept. */
+static ts_history_item *next_item(ts_history *h, uint64_t seq)
 {
     if (h->offered++ % h->every)
-        return;
-    if (h->n && h->items[h->n - 1].frame->seq >= frame->seq)
-        return;
+        return NULL;
+    if (h->n && h->items[h->n - 1].seq >= seq)
+        return NULL;
     if (h->n == h->cap) {
         size_t cap = h->cap ? h->cap * 2 : 16;
         ts_history_item *items = realloc(h->items, cap * sizeof *items);
         if (!items)
-            return;
+            return NULL;
         h->items = items;
         h->cap = cap;
     }
-    h->items[h->n++] = (ts_history_item){.frame = ts_frame_ref(frame)};
-    h->bytes += ts_frame_bytes(frame);
+    ts_history_item *item = &h->items[h->n++];
+    memset(item, 0, sizeof *item);
+    item->seq = seq;
+    return item;
+}
+
+void ts_history_add(ts_history *h, ts_frame *frame)
+{
+    ts_history_item *item = next_item(h, frame->seq);
+    if (!item)
+        return;
+    item->frame = ts_frame_ref(frame);
+    item->step = frame->step;
+    item->t = frame->t;
+    item->bytes = ts_frame_bytes(frame);
+    h->bytes += item->bytes;
+    shrink(h);
+}
+
+void ts_history_add_tensor(ts_history *h, uint64_t seq, const ts_entry *entry)
+{
+    ts_history_item *item = next_item(h, seq);
+    if (!item)
+        return;
+    item->entry = *entry;
+    item->entry.tags = NULL;
+    ts_tensor_ref(entry->tensor);
+    item->step = entry->step;
+    item->t = entry->t;
+    item->bytes = ts_tensor_nbytes(entry->tensor);
+    h->bytes += item->bytes;
     shrink(h);
 }
 
@@ -147,7 +178,7 @@ int64_t ts_history_find_seq(const ts_history *h, uint64_t seq)
     size_t lo = 0, hi = h->n;
     while (lo < hi) {
         size_t mid = lo + (hi - lo) / 2;
-        if (h->items[mid].frame->seq <= seq)
+        if (h->items[mid].seq <= seq)
             lo = mid + 1;
         else
             hi = mid;
@@ -160,8 +191,7 @@ int64_t ts_history_find_step(const ts_history *h, int64_t step)
     /* steps come from clients and need not rise */
     int64_t best = -1;
     for (size_t i = 0; i < h->n; i++)
-        if (h->items[i].frame->step <= step &&
-            (best < 0 || h->items[i].frame->step >= h->items[best].frame->step))
+        if (h->items[i].step <= step && (best < 0 || h->items[i].step >= h->items[best].step))
             best = (int64_t)i;
     return best;
 }
@@ -169,11 +199,11 @@ int64_t ts_history_find_step(const ts_history *h, int64_t step)
 ts_status ts_history_pin(ts_history *h, uint64_t seq, const char *label, bool pin, ts_error *err)
 {
     int64_t i = ts_history_find_seq(h, seq);
-    if (i < 0 || h->items[i].frame->seq != seq)
+    if (i < 0 || h->items[i].seq != seq)
         return ts_fail(err, TS_E_NOT_FOUND, "no frame with seq %llu is kept",
                        (unsigned long long)seq);
     ts_history_item *item = &h->items[i];
-    uint64_t bytes = ts_frame_bytes(item->frame);
+    uint64_t bytes = item->bytes;
     if (pin && !item->pinned && h->pinned_bytes + bytes > h->max_bytes)
         return ts_fail(err, TS_E_LIMIT, "pinned frames would need %llu bytes of %llu",
                        (unsigned long long)(h->pinned_bytes + bytes),
@@ -191,11 +221,10 @@ json_t *ts_history_json(const ts_history *h)
     json_t *list = json_array();
     for (size_t i = 0; i < h->n; i++) {
         const ts_history_item *item = &h->items[i];
-        const ts_frame *f = item->frame;
         json_t *o =
-            json_pack("{s:I,s:I,s:f,s:I,s:s,s:b}", "seq", (json_int_t)f->seq, "step",
-                      (json_int_t)f->step, "t", f->t, "bytes", (json_int_t)ts_frame_bytes(f),
-                      "tier", "host", "pinned", item->pinned);
+            json_pack("{s:I,s:I,s:f,s:I,s:s,s:b}", "seq", (json_int_t)item->seq, "step",
+                      (json_int_t)item->step, "t", item->t, "bytes", (json_int_t)item->bytes,
+                      "tier", item->frame ? "host" : "device", "pinned", item->pinned);
         if (item->label)
             json_object_set_new(o, "label", json_string(item->label));
         json_array_append_new(list, o);

@@ -1,5 +1,6 @@
 /*
- * What a stream remembers: its last frames, by seq and step, within a number of items and bytes.
+ * What a stream remembers: its last frames, or the tensors that they showed, by seq and step, within
+ * a number of items and bytes.
  *
  * The newest is always kept. With thinning, the last 100 are kept, then every 2nd, 4th, … further
  * back, so that a whole run fits; the first and pinned items stay. Thread: one at a time.
@@ -8,6 +9,7 @@
 #define TS_SERVER_HISTORY_H
 
 #include "cl/base/json.h"
+#include "cl/tensor/store.h"
 #include "server/frame.h"
 
 #ifdef __cplusplus
@@ -17,7 +19,12 @@ extern "C" {
 typedef struct ts_history ts_history;
 
 typedef struct ts_history_item {
-    ts_frame *frame;
+    uint64_t seq;
+    int64_t step;
+    double t;
+    size_t bytes;
+    ts_frame *frame; /* or NULL: */
+    ts_entry entry;  /* a snapshot of the tensor (without its tags) */
     bool pinned;
     char *label;
 } ts_history_item;
@@ -29,6 +36,8 @@ void ts_history_configure(ts_history *history, size_t max_items, uint64_t max_by
                           bool thin_log);
 /** Remember a frame (takes its own reference). Out of memory forgets it. */
 void ts_history_add(ts_history *history, ts_frame *frame);
+/** Remember a tensor (takes its own reference) under this seq. */
+void ts_history_add_tensor(ts_history *history, uint64_t seq, const ts_entry *entry);
 size_t ts_history_count(const ts_history *history);
 uint64_t ts_history_bytes(const ts_history *history);
 /** Item by position, 0 the oldest. */

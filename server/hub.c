@@ -11,7 +11,8 @@
 
 enum {
     MAX_STATE_FILE = 64 << 20,
-    MAX_FOLLOW_DEPTH = 4
+    MAX_FOLLOW_DEPTH = 4,
+    REPLAY_FRAMES = 8 /* kept for reuse */
 };
 
 static void tell_followers_locked(ts_stream *s, int depth);
@@ -178,6 +179,7 @@ static void config_swap_locked(ts_stream *s, config *c)
 {
     json_t *source = s->source_json, *view = s->view_json, *output = s->output_json,
            *extra = s->extra_json;
+    bool kept_tensors = stream_keeps_tensors(s);
     s->source_json = c->source;
     s->view_json = c->view;
     s->output_json = c->output;
@@ -197,6 +199,8 @@ static void config_swap_locked(ts_stream *s, config *c)
     s->generation++;
     s->touched_us = ts_now_us();
     const ts_history_options *h = &s->output.history;
+    if (stream_keeps_tensors(s) != kept_tensors)
+        ts_history_clear(s->history);
     ts_history_configure(s->history, (size_t)(h->on ? h->max_items : s->output.buffer_size),
                          h->max_bytes, (uint64_t)h->every, h->thin_log);
     stream_watch_history_locked(s);
@@ -618,15 +622,15 @@ void ts_stream_reset_range(ts_stream *s)
 json_t *ts_stream_history(ts_stream *s)
 {
     pthread_mutex_lock(&s->hub->hub_lock);
-    json_t *o = json_pack("{s:s,s:b,s:i,s:o}", "keep",
+    json_t *o = json_pack("{s:s,s:b,s:I,s:o}", "keep",
                           s->output.history.keep == TS_KEEP_TENSORS ? "tensors" : "frames", "on",
-                          s->output.history.on, "bytes", (int)ts_history_bytes(s->history), "items",
-                          ts_history_json(s->history));
+                          s->output.history.on, "bytes", (json_int_t)ts_history_bytes(s->history),
+                          "items", ts_history_json(s->history));
     pthread_mutex_unlock(&s->hub->hub_lock);
     return o;
 }
 
-static int64_t seek_locked(const ts_stream *s, ts_seek_by by, int64_t value)
+int64_t stream_seek_locked(const ts_stream *s, ts_seek_by by, int64_t value)
 {
     const ts_history *h = s->history;
     int64_t n = (int64_t)ts_history_count(h), i;
@@ -649,12 +653,21 @@ static int64_t seek_locked(const ts_stream *s, ts_seek_by by, int64_t value)
 ts_status ts_stream_seek(ts_stream *s, ts_seek_by by, int64_t value, ts_frame **out, ts_error *err)
 {
     pthread_mutex_lock(&s->hub->hub_lock);
-    int64_t i = seek_locked(s, by, value);
-    *out = i >= 0 ? ts_frame_ref(ts_history_at(s->history, (size_t)i)->frame) : NULL;
+    int64_t i = stream_seek_locked(s, by, value);
+    *out =
+        i >= 0 ? ts_frame_ref(ts_history_at(s->history, (size_t)i)->frame) : NULL; /* no tensor */
     pthread_mutex_unlock(&s->hub->hub_lock);
     if (*out)
         return TS_OK;
     return ts_fail(err, TS_E_NOT_FOUND, "stream '%s' keeps no frame there", s->name);
+}
+
+bool ts_stream_keeps_tensors(ts_stream *s)
+{
+    pthread_mutex_lock(&s->hub->hub_lock);
+    bool yes = stream_keeps_tensors(s);
+    pthread_mutex_unlock(&s->hub->hub_lock);
+    return yes;
 }
 
 ts_status ts_stream_pin(ts_stream *s, uint64_t seq, const char *label, bool pin, ts_error *err)
@@ -754,6 +767,10 @@ static ts_status start_threads(ts_hub *hub, ts_error *err)
 {
     ts_app *app = hub->app;
     ts_status st = ts_encode_pool_create(0, &hub->encoders, err);
+    if (st == TS_OK)
+        st = ts_encoder_create(&hub->replay_encoder, err);
+    if (st == TS_OK)
+        st = ts_frame_pool_create(REPLAY_FRAMES, &hub->replay_frames, err);
     if (st == TS_OK && app->device)
         st = ts_queue_create(app->device, "render", &hub->queue, err);
     if (st == TS_OK && app->device)
@@ -823,6 +840,8 @@ void ts_hub_destroy(ts_hub *hub)
         pthread_mutex_unlock(&hub->hub_lock);
         ts_stream_unref(s);
     }
+    ts_encoder_destroy(hub->replay_encoder);
+    ts_frame_pool_destroy(hub->replay_frames);
     ts_queue_destroy(hub->queue);
     pthread_cond_destroy(&hub->save);
     pthread_cond_destroy(&hub->pushed);

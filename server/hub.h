@@ -160,6 +160,15 @@ typedef enum ts_seek_by {
     TS_SEEK_AFTER, /* the item behind this seq */
     TS_SEEK_BEFORE /* the item before this seq */
 } ts_seek_by;
+/** Whether the history holds tensors: then kept pictures come from ts_watch_replay(). */
+bool ts_stream_keeps_tensors(ts_stream *stream);
+/** A kept picture with the watch's view, encoded as its variant. Thread: render. Errors: as seek. */
+TS_CHECKED ts_status ts_watch_replay(ts_watch *watch, ts_queue *queue, ts_seek_by by, int64_t value,
+                                     ts_frame **out, ts_error *err);
+/** The same from any other thread, for one picture. Errors: TS_E_SLOW too. */
+TS_CHECKED ts_status ts_stream_replay(ts_stream *stream, const ts_want *want, ts_seek_by by,
+                                      int64_t value, int64_t timeout_us, ts_frame **out,
+                                      ts_error *err);
 /** A kept frame: the one asked for, or the nearest before it. Errors: TS_E_NOT_FOUND. */
 TS_CHECKED ts_status ts_stream_seek(ts_stream *stream, ts_seek_by by, int64_t value, ts_frame **out,
                                     ts_error *err);

@@ -89,6 +89,7 @@ struct unit {
     bool view_valid;
     ts_viz *viz;
     int64_t last_render_us;
+    ts_viz *replay_viz; /* kept pictures do not move the live one's averages */
     uint64_t rendered_version, rendered_rev;
     int width, height; /* of the last picture */
     ts_viz_output probe_output;
@@ -139,7 +140,8 @@ struct ts_stream {
     stream_counters counters;
     ts_stagetimes times;
     ts_drop_budget budget;
-    char error[256]; /* of the last render, "" when fine */
+    uint64_t kept_version; /* of the tensor that the history took last; render thread */
+    char error[256];       /* of the last render, "" when fine */
     json_t *metrics_cache;
     int64_t metrics_cached_us;
     /* render thread: */
@@ -168,6 +170,8 @@ struct ts_hub {
     pthread_mutex_t file_lock; /* guards: the file streams.json */
     ts_queue *queue;
     ts_encode_pool *encoders;
+    ts_encoder *replay_encoder; /* of the render thread */
+    ts_frame_pool *replay_frames;
     char *path;
     bool observes; /* the tensors */
 };
@@ -176,6 +180,12 @@ struct ts_hub {
 ts_stream *hub_find_locked(ts_hub *hub, const char *name);
 void stream_offer_locked(ts_stream *stream);
 json_t *stream_json_locked(const ts_stream *stream);
+/** Position in the history, -1: none. */
+int64_t stream_seek_locked(const ts_stream *stream, ts_seek_by by, int64_t value);
+static inline bool stream_keeps_tensors(const ts_stream *s)
+{
+    return s->output.history.on && s->output.history.keep == TS_KEEP_TENSORS;
+}
 
 /* ---- variant.c ---- */
 /** Free everything below the stream; render thread, or nobody renders any more. */

@@ -119,6 +119,10 @@ typedef struct errand {
     ts_watch *watch; /* of a probe */
     ts_sink sink;
     double x, y;
+    ts_seek_by by;
+    int64_t value;
+    bool playing;
+    ts_frame *frame;
     json_t *reply;
     ts_status status;
     ts_error err;
@@ -128,6 +132,7 @@ static void errand_free(errand *e)
 {
     ts_watch_close(e->watch);
     ts_stream_unref(e->stream);
+    ts_frame_unref(e->frame);
     json_decref(e->message);
     json_decref(e->reply);
     ts_error_clear(&e->err);
@@ -150,9 +155,31 @@ static void errand_answer(ts_ws_task *task)
     errand_free(e);
 }
 
+static void replay_answer(ts_ws_task *task)
+{
+    errand *e = (errand *)((char *)task - offsetof(errand, task));
+    session *s = live_find_session(e->live, e->session);
+    subscriber *sub = s ? session_find(s, ts_stream_name(e->stream)) : NULL;
+    bool found = e->status == TS_OK;
+    if (sub && e->playing) {
+        if (sub->mode == MODE_PLAY && found && e->frame->seq <= sub->play_to)
+            subscriber_show(sub, e->frame, true);
+        else if (sub->mode == MODE_PLAY)
+            subscriber_play_ended(sub);
+        sub->play_waiting = false;
+    } else if (sub && found) {
+        subscriber_show(sub, e->frame, false);
+        send_ok(s, e->message);
+    } else if (sub) {
+        send_error(s, e->message, e->status, e->err.text);
+    }
+    errand_free(e);
+}
+
 static void errand_return(errand *e)
 {
-    e->task.run = errand_answer;
+    if (!e->task.run)
+        e->task.run = errand_answer;
     if (!ts_ws_post(e->live->ws, &e->task))
         errand_free(e);
 }
@@ -170,6 +197,14 @@ static void run_probe(ts_render_job *job, ts_queue *queue)
             json_object_update_new(e->reply, json_pack("{s:n,s:n}", "index", "value"));
     }
     json_decref(found);
+    errand_return(e);
+}
+
+static void run_replay(ts_render_job *job, ts_queue *queue)
+{
+    errand *e = (errand *)job;
+    e->status = ts_watch_replay(e->watch, queue, e->by, e->value, &e->frame, &e->err);
+    e->task.run = replay_answer;
     errand_return(e);
 }
 
@@ -202,6 +237,38 @@ static ts_status errand_go(errand *e, void (*run)(ts_render_job *, ts_queue *), 
         return TS_OK;
     errand_free(e);
     return ts_fail(err, TS_E_NOT_READY, "this server has no device, or is stopping");
+}
+
+ts_status session_replay(session *s, subscriber *sub, ts_seek_by by, int64_t value,
+                         const json_t *message, ts_error *err)
+{
+    ts_want want;
+    errand *e = errand_new(s, message, sub->stream);
+    if (!e)
+        return ts_fail(err, TS_E_NO_MEMORY, "replay");
+    e->by = by;
+    e->value = value;
+    e->playing = !message;
+    subscriber_want(sub, &want);
+    want.delta = false;
+    ts_status st = ts_stream_watch(sub->stream, &want, &e->sink, &e->watch, err);
+    if (st != TS_OK) {
+        errand_free(e);
+        return st;
+    }
+    return errand_go(e, run_replay, err);
+}
+
+/* Seek for a client: at once where frames are kept, by way of the render thread where tensors are. */
+static ts_status seek_for(session *s, subscriber *sub, ts_seek_by by, int64_t value,
+                          const json_t *message, ts_error *err)
+{
+    if (ts_stream_keeps_tensors(sub->stream))
+        return session_replay(s, sub, by, value, message, err);
+    ts_status st = subscriber_seek(sub, by, value, err);
+    if (st == TS_OK)
+        send_ok(s, message);
+    return st;
 }
 
 /* ---- commands on a subscription ---- */
@@ -381,11 +448,7 @@ static ts_status do_seek(session *s, subscriber *sub, const json_t *message, ts_
         if (!json_object_get(message, ways[i].key))
             continue;
         ts_status st = ts_json_get_int(message, "", ways[i].key, INT64_MIN, INT64_MAX, &value, err);
-        if (st == TS_OK)
-            st = subscriber_seek(sub, ways[i].by, value, err);
-        if (st == TS_OK)
-            send_ok(s, message);
-        return st;
+        return st == TS_OK ? seek_for(s, sub, ways[i].by, value, message, err) : st;
     }
     return ts_fail(err, TS_E_OPTION, "seek: expected seq, step or age");
 }
@@ -400,11 +463,8 @@ static ts_status do_step(session *s, subscriber *sub, const json_t *message, ts_
         return st;
     if (sub->mode == MODE_LIVE)
         sub->replay_seq = sub->last_seq;
-    st =
-        subscriber_seek(sub, n < 0 ? TS_SEEK_BEFORE : TS_SEEK_AFTER, (int64_t)sub->replay_seq, err);
-    if (st == TS_OK)
-        send_ok(s, message);
-    return st;
+    return seek_for(s, sub, n < 0 ? TS_SEEK_BEFORE : TS_SEEK_AFTER, (int64_t)sub->replay_seq,
+                    message, err);
 }
 
 static ts_status do_play(session *s, subscriber *sub, const json_t *message, ts_error *err)

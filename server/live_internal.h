@@ -88,6 +88,7 @@ struct subscriber {
     uint64_t play_from;
     double play_fps;
     int64_t next_play_us;
+    bool play_waiting; /* for a kept tensor's picture */
 };
 
 struct session {
@@ -139,8 +140,12 @@ void subscriber_ack_ping(subscriber *sub, uint64_t ping_id, int64_t now_us);
 /** Adaptive tick, replay, dead peers; returns when to be called again. */
 int64_t subscriber_tick(subscriber *sub, int64_t now_us);
 void subscriber_send_metrics(subscriber *sub);
-/** Show a kept frame; the mode becomes SEEK. */
+/** Show a kept frame; the mode becomes SEEK. Not where tensors are kept: session_replay(). */
 TS_CHECKED ts_status subscriber_seek(subscriber *sub, ts_seek_by by, int64_t value, ts_error *err);
+/** A kept frame has come: send it. */
+void subscriber_show(subscriber *sub, ts_frame *frame, bool playing);
+/** There is nothing (more) to play. */
+void subscriber_play_ended(subscriber *sub);
 void subscriber_set_mode(subscriber *sub, subscriber_mode mode);
 /** A want for this subscriber's picture (one-shot uses: probe). */
 void subscriber_want(const subscriber *sub, ts_want *want);
@@ -157,6 +162,9 @@ session *live_find_session(ts_live *live, uint64_t id);
 /* ---- live_commands.c ---- */
 void session_command(session *session, const uint8_t *data, size_t len);
 void session_binary(session *session, const uint8_t *data, size_t len);
+/** Render what is kept there and then subscriber_show() it. `message` (NULL: a playing one) is answered. */
+TS_CHECKED ts_status session_replay(session *session, subscriber *sub, ts_seek_by by, int64_t value,
+                                    const json_t *message, ts_error *err);
 /** Read quality, tier, max_fps, scale, delta of an object into a wish. Errors: TS_E_OPTION. */
 TS_CHECKED ts_status wish_read(const json_t *object, subscriber_wish *wish, ts_error *err);
 

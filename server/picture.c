@@ -275,3 +275,32 @@ void picture_publish(unit *u, ts_pixels *pixels, const picture_meta *meta,
     }
     free(metrics);
 }
+
+ts_status picture_encode_now(variant *v, ts_pixels *pixels, const picture_meta *meta,
+                             const json_t *metrics, ts_frame **out, ts_error *err)
+{
+    ts_stream *s = v->unit->stream;
+    ts_hub *hub = s->hub;
+    ts_frame *frame;
+    ts_status st = ts_frame_acquire(hub->replay_frames, &frame, err);
+    if (st != TS_OK)
+        return st;
+    picture_job p = {.stream = s,
+                     .variant = v,
+                     .meta = *meta,
+                     .metrics = metrics_text(NULL, metrics),
+                     .job.options = {.codec = v->codec, .quality = v->quality}};
+    frame->width = pixels->width;
+    frame->height = pixels->height;
+    frame->quality = v->quality;
+    frame->key = true;
+    st = ts_frame_encode(pixels, &p.job.options, hub->replay_encoder, &frame->payload, err);
+    if (st == TS_OK) {
+        fill_frame(&p, frame);
+        *out = frame;
+    } else {
+        ts_frame_unref(frame);
+    }
+    free(p.metrics);
+    return st;
+}

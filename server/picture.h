@@ -24,6 +24,10 @@ typedef struct picture_meta {
 void picture_publish(unit *u, ts_pixels *pixels, const picture_meta *meta,
                      const json_t *source_metrics, const json_t *view_metrics);
 
+/** Encode one picture on this thread, as the variant's frame. Thread: render. Owner: caller. */
+TS_CHECKED ts_status picture_encode_now(variant *v, ts_pixels *pixels, const picture_meta *meta,
+                                        const json_t *metrics, ts_frame **out, ts_error *err);
+
 #ifdef __cplusplus
 }
 #endif

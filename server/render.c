@@ -25,7 +25,7 @@ typedef struct pass {
     uint64_t generation, seq, config_rev;
     int64_t start_us, offered_us;
     bool fresh, reset; /* fresh: the state was not rendered before */
-    bool had_offer;
+    bool had_offer, keeps_tensors;
     uint64_t produced; /* by the stream, when the pass began */
     double fps;
     unit *units[MAX_PASS_UNITS];
@@ -45,8 +45,8 @@ static int64_t stream_due_locked(ts_stream *s, int64_t now)
 {
     double fps = stream_wanted_fps(s);
     int64_t clock_due = INT64_MAX, due = INT64_MAX;
-    if (fps <= 0)
-        return INT64_MAX;
+    if (fps <= 0) /* the history of tensors is kept though nobody looks */
+        return stream_keeps_tensors(s) && s->box.pending ? s->touched_us : INT64_MAX;
     if (s->source->ops->due) {
         clock_due = s->source->ops->due(s->source->state, now);
         if (clock_due <= now) {
@@ -112,6 +112,7 @@ static void begin_locked(ts_stream *s, int64_t now, pass *p)
     p->config_rev = s->config_rev;
     p->fresh = s->rendered_generation != s->generation;
     p->reset = s->reset_range;
+    p->keeps_tensors = stream_keeps_tensors(s);
     s->reset_range = false;
     p->fps = measured_fps(s, now);
     p->seq = s->seq;
@@ -398,10 +399,16 @@ static void run_pass(pass *p, ts_queue *queue)
         p->skipped[i] = is_repeat(p, i);
         n_render += !p->skipped[i];
     }
+    const ts_entry *entry = &s->snapshot.entry;
+    bool keep = p->fresh && p->keeps_tensors && entry->tensor && s->kept_version != entry->version;
     pthread_mutex_lock(&s->hub->hub_lock);
-    if (p->fresh && n_render)
+    if (p->fresh && (n_render || keep))
         p->seq = ++s->seq;
-    count_pass_locked(p, n_render > 0);
+    if (keep) {
+        s->kept_version = entry->version;
+        ts_history_add_tensor(s->history, p->seq, entry);
+    }
+    count_pass_locked(p, n_render || keep);
     pthread_mutex_unlock(&s->hub->hub_lock);
     for (size_t i = 0; i < p->n; i++)
         if (!p->skipped[i])
@@ -542,5 +549,82 @@ ts_status ts_watch_probe(ts_watch *w, ts_queue *queue, double x, double y, json_
         st = probe_snapshot(u, &now, queue, x, y, out, err);
     ts_snapshot_finish(&now);
     source_unref(box);
+    return st;
+}
+
+/* ---- kept tensors ---- */
+
+/* The view of a unit that may not have been rendered yet. */
+static ts_status ready_view(unit *u, ts_error *err)
+{
+    ts_stream *s = u->stream;
+    pass p = {.stream = s};
+    pthread_mutex_lock(&s->hub->hub_lock);
+    p.source = s->source;
+    atomic_fetch_add(&p.source->refs, 1);
+    p.output = s->output;
+    p.config_rev = s->config_rev;
+    pthread_mutex_unlock(&s->hub->hub_lock);
+    ts_status st = needs_compose(u, &p) ? compose(u, &p, err) : TS_OK;
+    if (st == TS_OK && !u->replay_viz)
+        st = ts_viz_create(s->hub->app->device, &u->replay_viz, err);
+    source_unref(p.source);
+    json_decref(p.view);
+    return st;
+}
+
+static ts_status render_kept(variant *v, ts_queue *queue, const ts_history_item *item,
+                             ts_frame **out, ts_error *err)
+{
+    unit *u = v->unit;
+    ts_stream *s = u->stream;
+    ts_viz_output picture = {.has_range = false};
+    ts_status st = ready_view(u, err);
+    if (st != TS_OK)
+        return st;
+    ts_viz_input in = {.view = u->view,
+                       .entry = &item->entry,
+                       .store = s->hub->app->store,
+                       .scale = u->scale * s->output.scale,
+                       .format = real_format(u->format),
+                       .seq = item->seq,
+                       .auto_indexed = u->format == TS_PIXELS_INDEXED};
+    st = ts_viz_render(u->replay_viz, queue, &in, &picture, err);
+    if (st == TS_OK) {
+        picture_meta meta = {.seq = item->seq,
+                             .config_rev = u->view_rev,
+                             .step = item->step,
+                             .t = item->t,
+                             .has_range = picture.has_range,
+                             .lo = picture.lo,
+                             .hi = picture.hi};
+        st = picture_encode_now(v, picture.pixels, &meta, picture.metrics, out, err);
+    }
+    ts_viz_output_finish(&picture);
+    return st;
+}
+
+ts_status ts_watch_replay(ts_watch *w, ts_queue *queue, ts_seek_by by, int64_t value,
+                          ts_frame **out, ts_error *err)
+{
+    variant *v = w->variant;
+    ts_stream *s = v->unit->stream;
+    ts_history_item item = {.frame = NULL};
+    pthread_mutex_lock(&s->hub->hub_lock);
+    int64_t i = stream_seek_locked(s, by, value);
+    if (i >= 0) {
+        item = *ts_history_at(s->history, (size_t)i);
+        ts_frame_ref(item.frame);
+        ts_tensor_ref(item.entry.tensor);
+    }
+    pthread_mutex_unlock(&s->hub->hub_lock);
+    if (i < 0)
+        return ts_fail(err, TS_E_NOT_FOUND, "stream '%s' keeps nothing there", s->name);
+    if (item.frame) {
+        *out = item.frame;
+        return TS_OK;
+    }
+    ts_status st = render_kept(v, queue, &item, out, err);
+    ts_tensor_unref(item.entry.tensor);
     return st;
 }

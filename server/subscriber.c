@@ -453,17 +453,59 @@ void subscriber_ack_ping(subscriber *sub, uint64_t ping_id, int64_t now)
 
 /* ---- replay ---- */
 
+void subscriber_show(subscriber *sub, ts_frame *frame, bool playing)
+{
+    int64_t now = ts_now_us();
+    if (!playing)
+        subscriber_set_mode(sub, MODE_SEEK);
+    sub->play_waiting = false;
+    sub->replay_seq = frame->seq;
+    send_frame(sub, frame, true, now);
+}
+
 ts_status subscriber_seek(subscriber *sub, ts_seek_by by, int64_t value, ts_error *err)
 {
     ts_frame *frame;
     ts_status st = ts_stream_seek(sub->stream, by, value, &frame, err);
     if (st != TS_OK)
         return st;
-    subscriber_set_mode(sub, MODE_SEEK);
-    sub->replay_seq = frame->seq;
-    send_frame(sub, frame, true, ts_now_us());
+    subscriber_show(sub, frame, false);
     ts_frame_unref(frame);
     return TS_OK;
+}
+
+/* The end of what is kept: on with the newest; of a range: again, or stay. */
+void subscriber_play_ended(subscriber *sub)
+{
+    sub->play_waiting = false;
+    if (sub->play_loop) {
+        sub->replay_seq = sub->play_from ? sub->play_from - 1 : 0;
+        return;
+    }
+    subscriber_set_mode(sub, sub->play_to == UINT64_MAX ? MODE_LIVE : MODE_SEEK);
+    session_send_event(sub->session, ts_stream_name(sub->stream), "ended", NULL);
+}
+
+static void play_next(subscriber *sub)
+{
+    ts_frame *frame = NULL;
+    ts_error err = {0};
+    if (ts_stream_keeps_tensors(sub->stream)) {
+        sub->play_waiting = session_replay(sub->session, sub, TS_SEEK_AFTER,
+                                           (int64_t)sub->replay_seq, NULL, &err) == TS_OK;
+        if (!sub->play_waiting)
+            subscriber_play_ended(sub);
+        ts_error_clear(&err);
+        return;
+    }
+    ts_status st =
+        ts_stream_seek(sub->stream, TS_SEEK_AFTER, (int64_t)sub->replay_seq, &frame, &err);
+    if (st == TS_OK && frame->seq <= sub->play_to)
+        subscriber_show(sub, frame, true);
+    else
+        subscriber_play_ended(sub);
+    ts_frame_unref(frame);
+    ts_error_clear(&err);
 }
 
 static int64_t play_tick(subscriber *sub, int64_t now)
@@ -471,33 +513,13 @@ static int64_t play_tick(subscriber *sub, int64_t now)
     double fps = sub->play_fps > 0 ? sub->play_fps : DEFAULT_PLAY_FPS;
     if (now < sub->next_play_us)
         return sub->next_play_us;
-    if (sub->n_unacked >= CREDIT)
+    if (sub->n_unacked >= CREDIT || sub->play_waiting)
         return now + MIN_INTERVAL_US * 5;
-    ts_frame *frame = NULL;
-    ts_status st =
-        ts_stream_seek(sub->stream, TS_SEEK_AFTER, (int64_t)sub->replay_seq, &frame, NULL);
-    if (st == TS_OK && frame->seq > sub->play_to) {
-        ts_frame_unref(frame);
-        st = TS_E_NOT_FOUND;
-    }
-    if (st != TS_OK && sub->play_loop) {
-        sub->replay_seq = sub->play_from ? sub->play_from - 1 : 0;
-        sub->next_play_us = now + (int64_t)(1e6 / fps);
-        return sub->next_play_us;
-    }
-    if (st != TS_OK) {
-        /* the end of what is kept: on with the newest, or stay at the end of a range */
-        subscriber_set_mode(sub, sub->play_to == UINT64_MAX ? MODE_LIVE : MODE_SEEK);
-        session_send_event(sub->session, ts_stream_name(sub->stream), "ended", NULL);
-        return INT64_MAX;
-    }
-    sub->replay_seq = frame->seq;
-    send_frame(sub, frame, true, now);
-    ts_frame_unref(frame);
     sub->next_play_us += (int64_t)(1e6 / fps);
     if (sub->next_play_us < now)
         sub->next_play_us = now + (int64_t)(1e6 / fps);
-    return sub->next_play_us;
+    play_next(sub);
+    return sub->mode == MODE_PLAY ? sub->next_play_us : INT64_MAX;
 }
 
 /* ---- adaptive quality ---- */

@@ -106,6 +106,7 @@ void unit_free(unit *u)
         variant_free(v);
     }
     ts_viz_destroy(u->viz);
+    ts_viz_destroy(u->replay_viz);
     ts_view_unref(u->view);
     free_names(u);
     json_decref(u->patch);
@@ -452,7 +453,7 @@ void variant_publish_locked(variant *v, ts_frame *frame)
     ts_frame_unref(v->latest);
     v->latest = ts_frame_ref(frame);
     v->latest_generation = frame->generation;
-    if (v->base)
+    if (v->base && !stream_keeps_tensors(s))
         ts_history_add(s->history, frame);
     for (ts_watch *w = v->watches; w; w = w->next)
         if (w->sink->frame)
@@ -487,7 +488,7 @@ void stream_watch_history_locked(ts_stream *s)
         for (variant *v = u->variants; v; v = v->next)
             v->base = is_base(s, v);
     stream_watch_history_end_locked(s);
-    if (!s->output.history.on || s->deleted || !s->hub->queue ||
+    if (!s->output.history.on || stream_keeps_tensors(s) || s->deleted || !s->hub->queue ||
         resolve(s, &want, &t, NULL) != TS_OK)
         return;
     t.exact = true; /* the stream's own picture, never the nearest */
@@ -548,4 +549,90 @@ ts_status ts_stream_grab(ts_stream *s, const ts_want *want, int64_t timeout_us, 
     pthread_cond_destroy(&g.arrived);
     *out = g.frame;
     return st;
+}
+
+/* ---- one kept picture ---- */
+
+typedef struct replay {
+    ts_render_job job; /* first */
+    ts_watch *watch;
+    ts_seek_by by;
+    int64_t value;
+    ts_frame *frame;
+    ts_status status;
+    ts_error err;
+    pthread_cond_t finished;
+    bool done, abandoned; /* hub_lock */
+} replay;
+
+static void replay_free(replay *r)
+{
+    ts_watch_close(r->watch);
+    ts_frame_unref(r->frame);
+    ts_error_clear(&r->err);
+    pthread_cond_destroy(&r->finished);
+    free(r);
+}
+
+static void replay_run(ts_render_job *job, ts_queue *queue)
+{
+    replay *r = (replay *)job;
+    ts_hub *hub = r->watch->variant->unit->stream->hub;
+    r->status = ts_watch_replay(r->watch, queue, r->by, r->value, &r->frame, &r->err);
+    pthread_mutex_lock(&hub->hub_lock);
+    r->done = true;
+    bool abandoned = r->abandoned;
+    pthread_cond_signal(&r->finished);
+    pthread_mutex_unlock(&hub->hub_lock);
+    if (abandoned)
+        replay_free(r);
+}
+
+static ts_status replay_wait(ts_hub *hub, replay *r, int64_t timeout_us, ts_frame **out,
+                             ts_error *err)
+{
+    int64_t end = ts_now_us() + timeout_us;
+    struct timespec until = {.tv_sec = end / 1000000, .tv_nsec = end % 1000000 * 1000};
+    pthread_mutex_lock(&hub->hub_lock);
+    while (!r->done && ts_now_us() < end)
+        pthread_cond_timedwait(&r->finished, &hub->hub_lock, &until);
+    r->abandoned = !r->done;
+    bool abandoned = r->abandoned;
+    pthread_mutex_unlock(&hub->hub_lock);
+    if (abandoned)
+        return ts_fail(err, TS_E_SLOW, "the kept picture was not rendered in time");
+    ts_status st = r->status;
+    if (st == TS_OK)
+        *out = ts_frame_ref(r->frame);
+    else
+        (void)ts_fail(err, st, "%s", r->err.text);
+    replay_free(r);
+    return st;
+}
+
+ts_status ts_stream_replay(ts_stream *s, const ts_want *want, ts_seek_by by, int64_t value,
+                           int64_t timeout_us, ts_frame **out, ts_error *err)
+{
+    static ts_sink no_sink;
+    ts_want exact = *want;
+    pthread_condattr_t attr;
+    replay *r = calloc(1, sizeof *r);
+    if (!r)
+        return ts_fail(err, TS_E_NO_MEMORY, "replay");
+    exact.exact = true;
+    r->job.run = replay_run;
+    r->by = by;
+    r->value = value;
+    pthread_condattr_init(&attr);
+    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+    pthread_cond_init(&r->finished, &attr);
+    pthread_condattr_destroy(&attr);
+    ts_status st = ts_stream_watch(s, &exact, &no_sink, &r->watch, err);
+    if (st == TS_OK && !ts_hub_run(s->hub, &r->job))
+        st = ts_fail(err, TS_E_NOT_READY, "the server is stopping");
+    if (st != TS_OK) {
+        replay_free(r);
+        return st;
+    }
+    return replay_wait(s->hub, r, timeout_us, out, err);
 }

@@ -324,3 +324,49 @@ def test_two_hundred_subscribers_of_which_twenty_never_read(server):
     finally:
         for c in live + dead:
             c.close()
+
+
+def test_kept_tensors_are_shown_with_the_view_of_now(server):
+    """history keep "tensors": recorded without watchers; colours and slices apply to the past."""
+    a = np.zeros((2, 8, 8), "f4")
+    put(server, "kt", a, step=0)
+    make_stream(server, "kt", {"tensor": "kt"}, {"kind": "slice", "axis": 0, "index": 0, "colormap": "gray",
+                                                 "normalize": {"mode": "fixed", "lo": 0, "hi": 10}},
+                {"history": {"keep": "tensors", "max_items": 20}, "lossless": True})
+    for step in range(1, 9):
+        a[0], a[1] = step, 10 - step
+        put(server, "kt", a, step=step)
+        time.sleep(0.05)
+    end, kept = time.monotonic() + 10, {"items": []}
+    while time.monotonic() < end and [i["step"] for i in kept["items"]][-1:] != [8]:
+        kept = server.get("/v1/streams/kt/history").json()
+    assert kept["keep"] == "tensors" and kept["on"]
+    items = {i["step"]: i for i in kept["items"]}
+    assert len(items) >= 5 and all(i["tier"] == "device" and i["bytes"] == a.nbytes for i in items.values())
+    old = sorted(items)[-4]
+    with ws(server, "kt") as c:
+        c.frame(timeout=60)
+        c.send(type="seek", step=old, id=1)
+        f = c.frame(replay=True)
+        assert f.header["step"] == old and f.header["seq"] == items[old]["seq"]
+        assert abs(int(f.image()[0, 0, 0]) - round(old * 25.5)) <= 1
+        c.send(type="view", view={"index": 1})
+        c.send(type="seek", seq=items[old]["seq"], id=2)
+        f = c.frame(replay=True)
+        while abs(int(f.image()[0, 0, 0]) - round((10 - old) * 25.5)) > 1:
+            f = c.frame(timeout=5)
+        c.send(type="resume")  # through what is kept, then live
+        steps = []
+        while True:
+            f = c.frame()
+            if "replay" not in f.header:
+                break
+            steps.append(f.header["step"])
+        assert steps == [s for s in sorted(items) if s > old]
+        c.send(type="seek", step=-5, id=3)
+        assert c.expect("error", id=3)["code"] == "not-found"
+    r = server.get(f"/v1/streams/kt/frames/seq/{items[old]['seq']}.png")
+    assert r.status_code == 200
+    assert abs(int(np.asarray(Image.open(io.BytesIO(r.content)).convert("RGB"))[0, 0, 0]) - round(old * 25.5)) <= 1
+    server.patch("/v1/streams/kt", json={"output": {"history": None}})
+    assert server.get("/v1/streams/kt/history").json()["items"] == []

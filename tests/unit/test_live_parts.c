@@ -48,12 +48,12 @@ static void history_keeps_the_newest_within_its_limits(void **state)
     for (uint64_t seq = 1; seq <= 5; seq++)
         add(h, *state, seq, 100);
     assert_int_equal(ts_history_count(h), 3);
-    assert_int_equal(ts_history_at(h, 0)->frame->seq, 3);
+    assert_int_equal(ts_history_at(h, 0)->seq, 3);
     add(h, *state, 6, 850);
     assert_int_equal(ts_history_count(h), 2); /* 100 and 850 are within 1000 bytes */
     add(h, *state, 7, 5000);
     assert_int_equal(ts_history_count(h), 1); /* the newest stays though it is too large */
-    assert_int_equal(ts_history_at(h, 0)->frame->seq, 7);
+    assert_int_equal(ts_history_at(h, 0)->seq, 7);
     assert_int_equal(ts_history_bytes(h), 5000);
     add(h, *state, 7, 10); /* not newer */
     assert_int_equal(ts_history_bytes(h), 5000);
@@ -95,7 +95,7 @@ static void history_never_loses_pins(void **state)
     CHECK_STATUS(TS_E_NOT_FOUND, ts_history_pin(h, 9, NULL, true, &err));
     for (uint64_t seq = 2; seq < 20; seq++)
         add(h, *state, seq, 400);
-    assert_int_equal(ts_history_at(h, 0)->frame->seq, 1);
+    assert_int_equal(ts_history_at(h, 0)->seq, 1);
     assert_int_equal(ts_history_count(h), 2);
     CHECK_OK(ts_history_pin(h, 19, NULL, true, &err));
     add(h, *state, 20, 400);
@@ -106,7 +106,7 @@ static void history_never_loses_pins(void **state)
     json_decref(list);
     CHECK_OK(ts_history_pin(h, 1, NULL, false, &err));
     add(h, *state, 21, 1);
-    assert_int_not_equal(ts_history_at(h, 0)->frame->seq, 1);
+    assert_int_not_equal(ts_history_at(h, 0)->seq, 1);
     ts_history_destroy(h);
 }
 
@@ -119,12 +119,12 @@ static void thinned_history_spans_the_whole_run(void **state)
     for (uint64_t seq = 1; seq <= 10000; seq++)
         add(h, *state, seq, 1);
     assert_int_equal(ts_history_count(h), 200);
-    assert_int_equal(ts_history_at(h, 0)->frame->seq, 1);
+    assert_int_equal(ts_history_at(h, 0)->seq, 1);
     for (size_t i = 100; i < 200; i++) /* the last hundred, all of them */
-        assert_int_equal(ts_history_at(h, i)->frame->seq, 9801 + i);
+        assert_int_equal(ts_history_at(h, i)->seq, 9801 + i);
     uint64_t before = 1;
     for (size_t i = 1; i < 100; i++) { /* gaps grow with distance from the newest, within reason */
-        uint64_t seq = ts_history_at(h, i)->frame->seq, gap = seq - before;
+        uint64_t seq = ts_history_at(h, i)->seq, gap = seq - before;
         assert_true(gap <= (10000 - before) / 8 + 4);
         before = seq;
     }
