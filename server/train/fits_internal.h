@@ -94,6 +94,8 @@ void fits_touch(ts_fits *fits, const char *id);
 void fits_thread_main(void *arg);
 /** fit.json of a job that has ended. */
 TS_CHECKED ts_status fits_store_job(ts_fits *fits, fit_job *job, ts_error *err);
+/** batch.json and batch.txt of a batch: its fits that have ended. */
+TS_CHECKED ts_status fits_store_batch(ts_fits *fits, int64_t batch, ts_error *err);
 /** Read what earlier runs of the server left. */
 TS_CHECKED ts_status fits_load(ts_fits *fits, ts_error *err);
 /** Look of the live picture from the configuration's `live` and `overlay`. */

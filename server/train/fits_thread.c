@@ -153,7 +153,7 @@ static void end(ts_fits *fits, fit_job *j, fit_state state)
     ts_trainimage_finish(&j->request.saliency);
     ts_gs_model_finish(&j->request.init);
     pthread_mutex_unlock(&fits->fits_lock);
-    if (fits_store_job(fits, j, &err) != TS_OK)
+    if (fits_store_job(fits, j, &err) != TS_OK || fits_store_batch(fits, j->batch, &err) != TS_OK)
         ts_log_error(TS_LOG_WARN, "fit", j->id, &err);
     ts_error_clear(&err);
     ts_events_emit(fits->app->events, "finished", "fit", j->id,

@@ -66,8 +66,12 @@ struct ts_pair {
     ts_encoder *encoder;
     double begin, touched, saved;
     json_t *last_metrics;
+    pthread_mutex_t shown_lock; /* guards: picture, version, shown_step, shown_metrics; a post may
+                                   hold pair_lock for long, and the render thread must not wait */
     ts_pixels *picture;
     uint64_t version;
+    int64_t shown_step;
+    json_t *shown_metrics;
     uint64_t shown_version; /* of `tensor`; render thread */
     ts_tensor *tensor;
 };
@@ -144,6 +148,8 @@ void ts_pair_unref(ts_pair *q)
     ts_pixels_unref(q->picture);
     ts_tensor_unref(q->tensor);
     json_decref(q->last_metrics);
+    json_decref(q->shown_metrics);
+    pthread_mutex_destroy(&q->shown_lock);
     free(q->truth_chw);
     free(q->truth);
     free(q->render);
@@ -638,9 +644,16 @@ static ts_status take_picture(ts_pair *q, const ts_pair_post *post, const ts_tra
         return st;
     }
     q->captured += *captured;
-    ts_pixels_unref(q->picture);
+    pthread_mutex_lock(&q->shown_lock);
+    ts_pixels *old = q->picture;
+    json_t *old_metrics = q->shown_metrics;
     q->picture = picture;
+    q->shown_metrics = json_deep_copy(metrics);
+    q->shown_step = post->step;
     q->version++;
+    pthread_mutex_unlock(&q->shown_lock);
+    ts_pixels_unref(old);
+    json_decref(old_metrics);
     return TS_OK;
 }
 
@@ -813,6 +826,7 @@ static ts_status pairs_open(const ts_source_env *env, const json_t *source, void
     q->pairs = env->app->pairs;
     q->touched = ts_wall_seconds();
     pthread_mutex_init(&q->pair_lock, NULL);
+    pthread_mutex_init(&q->shown_lock, NULL);
     snprintf(q->name, sizeof q->name, "%s", env->name);
     st = read_options(json_object_get(source, "compare"), &q->o, err);
     if (st == TS_OK && snprintf(q->folder, sizeof q->folder, "%s/compare/%s",
@@ -854,12 +868,12 @@ static ts_status pairs_snapshot(void *state, ts_queue *queue, ts_snapshot *out, 
 {
     ts_pair *q = state;
     ts_status st = TS_OK;
-    pthread_mutex_lock(&q->pair_lock);
+    pthread_mutex_lock(&q->shown_lock);
     ts_pixels *picture = ts_pixels_ref(q->picture);
     uint64_t version = q->version;
-    out->step = q->last_step;
-    out->metrics = q->last_metrics ? json_deep_copy(q->last_metrics) : NULL;
-    pthread_mutex_unlock(&q->pair_lock);
+    out->step = q->shown_step;
+    out->metrics = q->shown_metrics ? json_deep_copy(q->shown_metrics) : NULL;
+    pthread_mutex_unlock(&q->shown_lock);
     snprintf(out->entry.name, sizeof out->entry.name, "%s", q->name);
     if (!picture) {
         snprintf(out->missing, sizeof out->missing, "%s", q->name);

@@ -191,6 +191,10 @@ def test_a_sweep_makes_a_folder_for_every_fit(server):
                      "other/log_train.txt", "other/cfg_train.yaml", "other/gmap_res-128x192.jpg"):
             assert (folder / name).stat().st_size > 0, name
         assert list((folder / "other/checkpoints").iterdir())
+    batch = json.loads((folder.parent / "batch.json").read_text())["fits"]
+    assert [b["num_gaussians"] for b in batch] == [50, 50, 80, 80] and all(b["psnr"] > 5 for b in batch)
+    table = (folder.parent / "batch.txt").read_text().splitlines()
+    assert len(table) == 7 and table[5].startswith("Best compression") and table[6].startswith("Best quality")
 
 
 def test_models_render_at_any_size_and_start_other_fits(server):
