@@ -1,12 +1,13 @@
 """The JavaScript client, in a page of this server and in a page of another origin."""
 import functools
 import http.server
+import shutil
 import threading
 import time
 
 import numpy as np
 import pytest
-from conftest import Page, e2e, put_stream, put_tensor
+from conftest import JS, Page, e2e, put_stream, put_tensor
 
 FRAME = """
 const enc = (header, n) => { const h = new TextEncoder().encode(typeof header === 'string' ? header : JSON.stringify(header));
@@ -74,7 +75,9 @@ def test_put_stream_view_and_push(wall, page):
     assert out == [[3, 4], [[5, 4, 3], [5, 8, 6]], 41, "bad-option"], out
 
 
-def test_the_element_on_another_origin(driver, tmp_path):
+@pytest.mark.parametrize("own_copy", [False, True], ids=["from the server", "from its own copy, in a worker"])
+def test_the_element_on_another_origin(driver, tmp_path, own_copy):
+    shutil.copytree(JS, tmp_path / "js")
     (tmp_path / "index.html").write_text("<!doctype html><title>elsewhere</title><body></body>")
     handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=str(tmp_path))
     site = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
@@ -87,10 +90,12 @@ def test_the_element_on_another_origin(driver, tmp_path):
         put_tensor(server, "w", np.eye(16, dtype=np.float32))
         put_stream(server, "w", {"tensor": "w"}, {"colormap": "viridis"}, {"lossless": True})
         b.open(origin + "/index.html")
-        b.js("""const s = document.createElement('script'); s.type = 'module'; s.src = arguments[0] + '/js/index.js'; document.body.append(s);
+        b.js("""const s = document.createElement('script'); s.type = 'module'; s.src = arguments[1]; document.body.append(s);
             const v = document.createElement('tensor-view'); v.setAttribute('src', arguments[0] + '/'); v.setAttribute('stream', 'w');
-            v.setAttribute('colormap', 'gray'); window.frames_ = 0; v.addEventListener('frame', () => window.frames_++); document.body.append(v);""", server.url)
+            v.setAttribute('colormap', 'gray'); window.frames_ = 0; v.addEventListener('frame', () => window.frames_++); document.body.append(v);""", server.url,
+             "js/index.js" if own_copy else server.url + "/js/index.js")
         b.wait("window.frames_ >= 1 && document.querySelector('tensor-view canvas')", timeout=30, what="a frame of the element")
+        assert b.js("return Boolean(document.querySelector('tensor-view').handle.link.worker)") == own_copy
         time.sleep(1.5)
         px = page.pixels("tensor-view canvas")
         assert px.shape[:2] == (16, 16) and list(px[0, 0, :3]) == [255, 255, 255] and list(px[0, 1, :3]) == [0, 0, 0]
