@@ -166,18 +166,24 @@ static ts_status write_file(const char *path, const ts_buf *data, ts_error *err)
     return ok ? TS_OK : ts_fail_errno(err, code, "write %s", path);
 }
 
-static ts_status write_mask(job *j, const ts_gaze_step *step, ts_error *err)
+static ts_status write_mask(job *j, const ts_gaze_image *frame, const ts_gaze_step *step,
+                            ts_error *err)
 {
     ts_encode_options opt = {.codec = TS_CODEC_PNG};
     ts_pixels px = {.format = TS_PIXELS_INDEXED,
-                    .width = j->info.width,
-                    .height = j->info.height,
-                    .stride = {(size_t)j->info.width},
+                    .width = frame->width,
+                    .height = frame->height,
+                    .stride = {(size_t)frame->width},
                     .n_colors = 256};
     void *mapped = NULL;
     for (int i = 0; i < 256; i++)
         memset(px.palette[i], i, 3);
-    ts_status st = ts_gaze_mask(ts_gaze_session_core(j->session), j->queue, j->mask, 0, err);
+    size_t bytes = (size_t)frame->width * (size_t)frame->height;
+    ts_status st = TS_OK;
+    if (!j->mask) /* frames of a clip are of one size */
+        st = ts_buffer_create(j->device, bytes, &j->mask, err);
+    if (st == TS_OK)
+        st = ts_gaze_mask(ts_gaze_session_core(j->session), j->queue, j->mask, 0, err);
     if (st == TS_OK)
         st = ts_buffer_map(j->queue, j->mask, 0, px.stride[0] * (size_t)px.height, TS_MAP_READ,
                            &mapped, err);
@@ -259,7 +265,7 @@ static ts_status one_frame(job *j, const uint8_t *rgba, ts_error *err)
     print_line(line);
     ts_gaze_totals_add(&j->totals, &step);
     if (!j->args.no_masks)
-        st = write_mask(j, &step, err);
+        st = write_mask(j, &image, &step, err);
     if (st == TS_OK && !j->args.no_video)
         st = write_picture(j, &image, &step, err);
     return st;
@@ -295,8 +301,6 @@ static ts_status open_all(job *j, ts_error *err)
     j->exit_status = 1;
     if (st == TS_OK)
         st = ts_buffer_create(j->device, 4 * n, &j->frame, err);
-    if (st == TS_OK)
-        st = ts_buffer_create(j->device, n, &j->mask, err);
     if (st == TS_OK)
         st = ts_encoder_create(&j->encoder, err);
     if (st != TS_OK)

@@ -5,6 +5,11 @@
 #include <string.h>
 
 #include "cl/base/clock.h"
+#include "cl/models/gaze/scale.h"
+
+enum {
+    MAX_SIDE = 8192
+};
 
 typedef enum shows {
     SHOW_OUTPUT,
@@ -18,6 +23,7 @@ typedef struct plan {
     ts_gaze_options compose;
     ts_gaze_panel_kind panel; /* of the panel itself and of side-by-side */
     shows show;
+    int width, height; /* of processing; 0: the frame's, or in proportion to the other */
 } plan;
 
 struct ts_gaze_session {
@@ -26,6 +32,7 @@ struct ts_gaze_session {
     plan plan;
     ts_gaze_source source;
     ts_gaze *gaze;
+    ts_gaze_scaler *scaler;
     ts_buffer *picture;
     size_t picture_bytes;
     int64_t frame;
@@ -46,6 +53,8 @@ const char *const ts_gaze_keys[] = {"mask_source",
                                     "keyframe_interval",
                                     "psnr",
                                     "quality",
+                                    "inference_width",
+                                    "inference_height",
                                     "threshold",
                                     "grid",
                                     "max_gaze_tokens_each_frame",
@@ -129,7 +138,7 @@ static ts_status parse_names(const json_t *o, plan *p, ts_error *err)
 static ts_status parse(const json_t *o, plan *p, ts_error *err)
 {
     double alpha = 0.38;
-    int64_t interval = 0;
+    int64_t interval = 0, width = 0, height = 0;
     *p = (plan){.panel = TS_GAZE_PANEL_MASK_ONLY,
                 .compose = {.geometry = TS_GAZE_DEDUPLICATED, .cell_scale = 1, .psnr = true}};
     ts_status st = ts_json_only(o, "", ts_gaze_keys, err);
@@ -143,6 +152,12 @@ static ts_status parse(const json_t *o, plan *p, ts_error *err)
         st = ts_json_get_int(o, "", "keyframe_interval", 0, INT32_MAX, &interval, err);
     if (st == TS_OK)
         st = ts_json_get_bool(o, "", "psnr", &p->compose.psnr, err);
+    if (st == TS_OK)
+        st = ts_json_get_int(o, "", "inference_width", 1, MAX_SIDE, &width, err);
+    if (st == TS_OK)
+        st = ts_json_get_int(o, "", "inference_height", 1, MAX_SIDE, &height, err);
+    p->width = (int)width;
+    p->height = (int)height;
     p->compose.alpha = isnan(alpha) ? 0.38f : (float)fmin(fmax(alpha, 0), 1);
     p->compose.keyframe_interval = (int)interval;
     return st;
@@ -250,6 +265,8 @@ ts_status ts_gaze_session_create(ts_device *device, ts_queue *queue, const json_
     s->options = none;
     ts_status st = ts_gaze_create(device, &s->gaze, err);
     if (st == TS_OK)
+        st = ts_gaze_scaler_create(device, &s->scaler, err);
+    if (st == TS_OK)
         st = ts_gaze_session_set(s, queue, options ? options : none, err);
     if (st != TS_OK) {
         ts_gaze_session_destroy(s);
@@ -265,6 +282,7 @@ void ts_gaze_session_destroy(ts_gaze_session *session)
         return;
     ts_gaze_source_finish(&session->source);
     ts_gaze_destroy(session->gaze);
+    ts_gaze_scaler_destroy(session->scaler);
     ts_buffer_unref(session->picture);
     json_decref(session->options);
     free(session);
@@ -306,16 +324,35 @@ static void average(ts_gaze_session *s, const ts_gaze_result *r)
         ts_gaze_ema_psnr(&s->psnr, r->psnr_db);
 }
 
-ts_status ts_gaze_session_step(ts_gaze_session *s, ts_queue *queue, const ts_gaze_image *frame,
+/* The frame at processing size; one side given keeps the proportions. */
+static ts_status to_processing_size(ts_gaze_session *s, ts_queue *queue, ts_gaze_image *frame,
+                                    ts_error *err)
+{
+    int w = s->plan.width, h = s->plan.height;
+    if (!w && !h)
+        return TS_OK;
+    if (!h)
+        h = (int)lround((double)frame->height * w / frame->width);
+    if (!w)
+        w = (int)lround((double)frame->width * h / frame->height);
+    w = w < 1 ? 1 : w > MAX_SIDE ? MAX_SIDE : w;
+    h = h < 1 ? 1 : h > MAX_SIDE ? MAX_SIDE : h;
+    return ts_gaze_scaler_run(s->scaler, queue, frame, w, h, frame, err);
+}
+
+ts_status ts_gaze_session_step(ts_gaze_session *s, ts_queue *queue, ts_gaze_image *frame,
                                ts_gaze_step *out, ts_error *err)
 {
     *out = (ts_gaze_step){0};
+    ts_status st = to_processing_size(s, queue, frame, err);
+    if (st != TS_OK)
+        return st;
     if (s->frame && (frame->width != s->width || frame->height != s->height))
         ts_gaze_session_reset(s);
     s->width = frame->width;
     s->height = frame->height;
     int64_t start = ts_now_us();
-    ts_status st = s->source.step(s->source.self, queue, frame, &out->fix, err);
+    st = s->source.step(s->source.self, queue, frame, &out->fix, err);
     int64_t middle = ts_now_us();
     if (st == TS_OK)
         st = ts_gaze_frame(s->gaze, queue, frame, out->fix.cells, out->fix.n_cells,

@@ -57,9 +57,12 @@ typedef struct ts_gaze_step {
     int64_t source_us, compose_us;
 } ts_gaze_step;
 
+/**
+ * Take a frame. Where inference_width or inference_height ask for another processing size, *frame
+ * becomes the resized frame (memory of the session, until the next step): what follows is about that.
+ */
 TS_CHECKED ts_status ts_gaze_session_step(ts_gaze_session *session, ts_queue *queue,
-                                          const ts_gaze_image *frame, ts_gaze_step *out,
-                                          ts_error *err);
+                                          ts_gaze_image *frame, ts_gaze_step *out, ts_error *err);
 
 /**
  * What `visualization` shows of the frame of the last step, RGBA8 in memory of the session (valid

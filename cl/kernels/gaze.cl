@@ -363,3 +363,46 @@ kernel void gaze_expand(global const uchar *src, ulong src_off, int channels, gl
         vstore4(v, i, dst);
     }
 }
+
+/*
+ * The two passes of the 8-bit resize: integer taps of 22 fraction bits, clamped. taps[o] = (first
+ * source, count), weights `stride` apart. gaze_scale_rows: [h, w] to [h, ow], one row per item;
+ * gaze_scale_columns: [h, w] to [oh, w], blocks of bw columns of one output row per item.
+ */
+kernel void gaze_scale_rows(global const uchar *src, ulong src_off, int w, int h,
+                            global const int2 *taps, global const int *weights, int stride,
+                            global uchar *dst, int ow)
+{
+    int y = get_global_id(0);
+    if (y >= h)
+        return;
+    src += src_off + (ulong)y * w * 4;
+    dst += (ulong)y * ow * 4;
+    for (int o = 0; o < ow; o++) {
+        int2 t = taps[o];
+        global const int *k = weights + (long)o * stride;
+        int4 acc = 1 << 21;
+        for (int i = 0; i < t.y; i++)
+            acc += convert_int4(vload4(t.x + i, src)) * k[i];
+        vstore4(convert_uchar4_sat(acc >> 22), o, dst);
+    }
+}
+
+kernel void gaze_scale_columns(global const uchar *src, ulong src_off, int w,
+                               global const int2 *taps, global const int *weights, int stride,
+                               global uchar *dst, int oh, int bw)
+{
+    int bx = get_global_id(0) * bw, o = get_global_id(1);
+    if (bx >= w || o >= oh)
+        return;
+    int2 t = taps[o];
+    src += src_off + (ulong)t.x * w * 4;
+    dst += (ulong)o * w * 4;
+    global const int *k = weights + (long)o * stride;
+    for (int x = bx; x < min(bx + bw, w); x++) {
+        int4 acc = 1 << 21;
+        for (int i = 0; i < t.y; i++)
+            acc += convert_int4(vload4(x + (long)i * w, src)) * k[i];
+        vstore4(convert_uchar4_sat(acc >> 22), x, dst);
+    }
+}

@@ -221,6 +221,22 @@ def test_a_readout_gives_tokens_and_coordinates(server, birds):
         problem(server.post(f"/v1/clips/{birds}/gaze", json={"readout": bad}), 400, "bad-option")
 
 
+def test_another_processing_size(server, birds):
+    answer = server.post(f"/v1/clips/{birds}/gaze",
+                         json={"inference_width": 200, "outputs": ["output", "mask"]},
+                         headers={"Accept": "application/vnd.safetensors"})
+    assert answer.status_code == 200, answer.text
+    _, t = safetensors(answer.content)
+    h = int(216 * 200 / 384 + 0.5)
+    assert t["output"].shape == (6, h, 200, 4) and t["mask"].shape == (6, h, 200)
+    want = Image.open(BIRDS[0]).convert("RGB").resize((200, h), Image.BILINEAR)
+    assert (t["output"][0][..., :3] == np.array(want)).all()  # to the byte
+    answer = server.post(f"/v1/clips/{birds}/gaze",
+                         json={"inference_width": 500, "inference_height": 300, "details": "all"})
+    assert answer.json()["frames"][0]["width"] == 500
+    problem(server.post(f"/v1/clips/{birds}/gaze", json={"inference_width": 0}), 400, "bad-option")
+
+
 def test_outputs_stay_on_the_device(server, birds):
     answer = server.post(f"/v1/clips/{birds}/gaze", json={"outputs": ["mask"], "store": "g"})
     assert answer.json()["stored"] == ["g.mask"]
