@@ -149,6 +149,7 @@ void ts_http_websocket_closed(ts_app *app)
 static void on_tick(void *arg)
 {
     ts_http *http = arg;
+    http_end_left_streams(http);
     ts_events_tick(http->app->events);
     if (ts_app_ready(http->app))
         ts_figures_tick(http->app->figures);

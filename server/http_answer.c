@@ -70,11 +70,6 @@ static ssize_t read_stream(void *arg, uint64_t position, char *out, size_t max)
     }
 }
 
-static void hang_up(void *handle)
-{
-    ts_stream_stop(handle);
-}
-
 static void free_stream(void *arg)
 {
     stream_answer *answer = arg;
@@ -87,7 +82,6 @@ static void free_stream(void *arg)
     if (answer->next)
         answer->next->prev = answer->prev;
     pthread_mutex_unlock(&http->streams_lock);
-    ts_peers_watch(http->peers, answer->conn, NULL, NULL);
     ts_stream_close(answer->handle);
     free(answer);
 }
@@ -118,7 +112,6 @@ static struct MHD_Response *make_stream(exchange *ex)
     pthread_mutex_unlock(&http->streams_lock);
     if (stopping)
         ts_stream_stop(answer->handle);
-    ts_peers_watch(http->peers, ex->conn, hang_up, answer->handle);
     return response;
 }
 
@@ -198,6 +191,15 @@ void http_answer_options(exchange *ex)
                        "content-type, authorization, inference-header-content-length, "
                        "content-encoding, if-match, if-none-match, last-event-id, range");
     ts_response_header(&ex->req.res, "Access-Control-Max-Age", "600");
+}
+
+void http_end_left_streams(ts_http *http)
+{
+    pthread_mutex_lock(&http->streams_lock);
+    for (stream_answer *answer = http->streams; answer; answer = answer->next)
+        if (ts_peers_has_left(answer->conn))
+            ts_stream_stop(answer->handle);
+    pthread_mutex_unlock(&http->streams_lock);
 }
 
 void http_stop_streams(ts_http *http)

@@ -100,6 +100,8 @@ enum MHD_Result http_refuse_now(exchange *ex);
 /** Fill res for OPTIONS, CORS preflights included. */
 void http_answer_options(exchange *ex);
 void http_stop_streams(ts_http *http);
+/** End the endless answers whose clients are gone; they may have nothing to send for long. */
+void http_end_left_streams(ts_http *http);
 
 /* http_worker.c */
 TS_CHECKED ts_status http_start_workers(ts_http *http, ts_error *err);

@@ -136,12 +136,12 @@ static void kill_locked(ts_peer *conn, bool answer, const char *detail)
  * with data (its epoll is edge-triggered, and a short read counts as "no more"), and would keep the
  * connection until the keep-alive timeout.
  */
-static bool is_abandoned(const ts_peer *conn, int64_t now)
+bool ts_peers_has_left(const ts_peer *conn)
 {
     struct pollfd state = {.fd = conn->fd, .events = POLLRDHUP};
     int unread = 0;
-    return now - conn->progress_us > 500000 && poll(&state, 1, 0) > 0 &&
-           (state.revents & POLLRDHUP) && ioctl(conn->fd, FIONREAD, &unread) == 0 && unread == 0;
+    return poll(&state, 1, 0) > 0 && (state.revents & POLLRDHUP) &&
+           ioctl(conn->fd, FIONREAD, &unread) == 0 && unread == 0;
 }
 
 static void check_idle_locked(ts_peers *peers, ts_peer *conn, int64_t now)
@@ -168,16 +168,13 @@ static void check_body_locked(ts_peers *peers, ts_peer *conn, int64_t now)
 static void reap(ts_peers *peers, int64_t now)
 {
     for (ts_peer *conn = peers->head; conn; conn = conn->next) {
-        if (conn->killed)
+        if (conn->killed || conn->phase == TS_PEER_BUSY)
             continue;
-        bool listens = conn->phase == TS_PEER_BUSY && conn->hang_up;
-        if ((conn->phase != TS_PEER_BUSY || listens) && is_abandoned(conn, now)) {
-            if (listens)
-                conn->hang_up(conn->hang_up_arg);
+        if (now - conn->progress_us > 500000 && ts_peers_has_left(conn))
             kill_locked(conn, false, "");
-        } else if (conn->phase == TS_PEER_IDLE)
+        else if (conn->phase == TS_PEER_IDLE)
             check_idle_locked(peers, conn, now);
-        else if (conn->phase == TS_PEER_BODY)
+        else
             check_body_locked(peers, conn, now);
     }
 }
@@ -320,14 +317,6 @@ void ts_peers_progress(ts_peers *peers, ts_peer *conn, size_t body_bytes)
     pthread_mutex_lock(&peers->table_lock);
     conn->progress_us = ts_now_us();
     conn->body_bytes += body_bytes;
-    pthread_mutex_unlock(&peers->table_lock);
-}
-
-void ts_peers_watch(ts_peers *peers, ts_peer *conn, void (*hang_up)(void *arg), void *arg)
-{
-    pthread_mutex_lock(&peers->table_lock);
-    conn->hang_up = hang_up;
-    conn->hang_up_arg = arg;
     pthread_mutex_unlock(&peers->table_lock);
 }
 

@@ -4,7 +4,8 @@
  * The HTTP library's own timeout is one of inactivity, which one octet a second defeats. Here the
  * whole header block has --header-timeout from its first octet, a body must make progress, and a
  * connection closed behind an early answer is drained first, so that the answer is not lost to a
- * reset. Knows descriptors only. Thread: any; the fields of ts_peer below `lock` rule are private.
+ * reset. Knows descriptors only. Thread: any; nothing of the HTTP library may be called with the
+ * table locked, since the library calls in here with its own lock held.
  */
 #ifndef TS_SERVER_PEERS_H
 #define TS_SERVER_PEERS_H
@@ -38,8 +39,6 @@ typedef struct ts_peer {
     bool fresh, killed, linger;
     int64_t since_us, progress_us, first_octet_us; /* first_octet: 0 before it came */
     uint64_t body_bytes, received_mark;
-    void (*hang_up)(void *arg); /* ends an endless answer whose client is gone */
-    void *hang_up_arg;
 } ts_peer;
 
 /** `tick(arg)` is called every quarter of a second on the reaper thread. */
@@ -59,10 +58,10 @@ void ts_peers_progress(ts_peers *peers, ts_peer *conn, size_t body_bytes);
 /** Drain what the client still sends when this connection closes. */
 void ts_peers_linger(ts_peers *peers, ts_peer *conn);
 /**
- * Watch for the end of a client that only listens; `hang_up(arg)` is called (on the reaper's thread,
- * the table locked) when it has closed. NULL ends the watch.
+ * Whether the client has closed its side and nothing of it is left to read. Looks at the socket only:
+ * whoever asks must know that the connection is still there.
  */
-void ts_peers_watch(ts_peers *peers, ts_peer *conn, void (*hang_up)(void *arg), void *arg);
+bool ts_peers_has_left(const ts_peer *conn);
 /** Shut down all idle connections (at the end of the server), or all of them. */
 void ts_peers_shutdown(ts_peers *peers, bool all);
 /** Write an error answer past the HTTP library, where that can't; the caller then closes. */
