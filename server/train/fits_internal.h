@@ -35,6 +35,8 @@ typedef struct fit_job {
 
     /* guarded by fits_lock */
     fit_state state;
+    bool ending; /* its files are being written; then state becomes ended_as */
+    fit_state ended_as;
     bool want_pause, want_finish, want_cancel;
     json_t *patch; /* pending changes */
     int64_t add_count;

@@ -20,6 +20,8 @@ ts_status fits_store_job(ts_fits *fits, fit_job *j, ts_error *err)
     ts_buf text = {0};
     pthread_mutex_lock(&fits->fits_lock);
     json_t *document = fits_job_json_locked(j), *evals = json_array();
+    if (j->ending)
+        json_object_set_new(document, "state", json_string(fit_state_words[j->ended_as]));
     for (size_t i = 0; i < j->n_evals; ++i)
         json_array_append_new(evals, ts_fitrun_eval_json(&j->evals[i]));
     pthread_mutex_unlock(&fits->fits_lock);
@@ -88,8 +90,10 @@ static json_t *batch_rows(ts_fits *fits, int64_t batch)
     json_t *list = json_array(), *sorted = json_array();
     pthread_mutex_lock(&fits->fits_lock);
     for (const fit_job *j = fits->jobs; j; j = j->next)
-        if (j->batch == batch && fit_ended(j->state)) {
+        if (j->batch == batch && (j->ending || fit_ended(j->state))) {
             json_t *doc = fits_job_json_locked(j), *row = batch_row(doc);
+            if (row && j->ending)
+                json_object_set_new(row, "state", json_string(fit_state_words[j->ended_as]));
             if (row)
                 json_array_append_new(list, row);
             json_decref(doc);

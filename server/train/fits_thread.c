@@ -147,7 +147,8 @@ static void end(ts_fits *fits, fit_job *j, fit_state state)
     ts_fitrun_destroy(j->run);
     j->run = NULL;
     pthread_mutex_lock(&fits->fits_lock);
-    j->state = state;
+    j->ending = true; /* who sees the state finds the files */
+    j->ended_as = state;
     j->ended = ts_wall_seconds();
     ts_trainimage_finish(&j->request.image);
     ts_trainimage_finish(&j->request.saliency);
@@ -156,12 +157,13 @@ static void end(ts_fits *fits, fit_job *j, fit_state state)
     if (fits_store_job(fits, j, &err) != TS_OK || fits_store_batch(fits, j->batch, &err) != TS_OK)
         ts_log_error(TS_LOG_WARN, "fit", j->id, &err);
     ts_error_clear(&err);
+    pthread_mutex_lock(&fits->fits_lock);
+    j->state = state;
+    pthread_cond_broadcast(&fits->ended);
+    pthread_mutex_unlock(&fits->fits_lock);
     ts_events_emit(fits->app->events, "finished", "fit", j->id,
                    json_pack("{s:s}", "state", fit_state_words[state]));
     fits_touch(fits, j->id);
-    pthread_mutex_lock(&fits->fits_lock);
-    pthread_cond_broadcast(&fits->ended);
-    pthread_mutex_unlock(&fits->fits_lock);
 }
 
 /* A failed fit keeps its last parameters as a model, where the disk takes it. */
