@@ -6,6 +6,11 @@
 #include "api/static.h"
 #include "cl/base/embed.h"
 #include "cl/base/hash.h"
+#include "server/compress.h"
+
+enum {
+    COMPRESS_FROM = 1024
+};
 
 static const char *type_of(const char *name)
 {
@@ -28,36 +33,55 @@ static const char *type_of(const char *name)
     return "application/octet-stream";
 }
 
-static void answer_file(ts_response *res, const ts_embedded *file)
+/* Text is compressed for who takes it; a compressed file is another representation with its own tag. */
+static ts_status answer_file(const ts_request *req, ts_response *res, const ts_embedded *file,
+                             ts_error *err)
 {
     size_t len = (size_t)(file->end - file->data);
-    char tag[24];
-    snprintf(tag, sizeof tag, "\"%016llx\"",
-             (unsigned long long)ts_fnv1a(TS_FNV_SEED, file->data, len));
-    ts_response_static(res, type_of(file->name), file->data, len);
+    const char *encoding =
+        len >= COMPRESS_FROM ? ts_compress_choose(ts_request_header(req, "Accept-Encoding")) : NULL;
+    char tag[32];
+    snprintf(tag, sizeof tag, "\"%016llx%s%s\"",
+             (unsigned long long)ts_fnv1a(TS_FNV_SEED, file->data, len), encoding ? "-" : "",
+             encoding ? encoding : "");
+    if (encoding) {
+        ts_buf body = {0};
+        ts_buf_append(&body, file->data, len);
+        ts_status st = ts_compress(&body, encoding, err);
+        if (st != TS_OK) {
+            ts_buf_finish(&body);
+            return st;
+        }
+        ts_response_bytes(res, 200, type_of(file->name), &body);
+        ts_response_header(res, "Content-Encoding", encoding);
+    } else {
+        ts_response_static(res, type_of(file->name), file->data, len);
+    }
+    ts_response_header(res, "Vary", "Accept-Encoding");
     ts_response_header(res, "ETag", tag);
     ts_response_header(res, "Cache-Control", "no-cache");
+    return TS_OK;
 }
 
-static ts_status answer_document(const char *name, ts_response *res, ts_error *err)
+static ts_status answer_document(const char *name, const ts_request *req, ts_response *res,
+                                 ts_error *err)
 {
     const ts_embedded *file = ts_embedded_find(ts_api_files, name);
     if (!file)
         return ts_fail(err, TS_E_NOT_FOUND, "no such document: %.100s", name);
-    answer_file(res, file);
-    return TS_OK;
+    return answer_file(req, res, file, err);
 }
 
 ts_status api_openapi(ts_app *app, ts_request *req, ts_response *res, ts_error *err)
 {
-    (void)app, (void)req;
-    return answer_document("openapi.yaml", res, err);
+    (void)app;
+    return answer_document("openapi.yaml", req, res, err);
 }
 
 ts_status api_asyncapi(ts_app *app, ts_request *req, ts_response *res, ts_error *err)
 {
-    (void)app, (void)req;
-    return answer_document("asyncapi.yaml", res, err);
+    (void)app;
+    return answer_document("asyncapi.yaml", req, res, err);
 }
 
 ts_status api_schema(ts_app *app, ts_request *req, ts_response *res, ts_error *err)
@@ -65,7 +89,7 @@ ts_status api_schema(ts_app *app, ts_request *req, ts_response *res, ts_error *e
     (void)app;
     char name[600];
     snprintf(name, sizeof name, "schemas/%s", ts_request_param(req, "file"));
-    return answer_document(name, res, err);
+    return answer_document(name, req, res, err);
 }
 
 /* ---- the dashboard ---- */
@@ -110,7 +134,6 @@ ts_status api_dashboard(ts_app *app, ts_request *req, ts_response *res, ts_error
     const ts_embedded *file = find_page(path ? path : "");
     if (!file)
         return ts_fail(err, TS_E_NOT_FOUND, "no such path: /%.200s", path ? path : "");
-    answer_file(res, file);
     security_headers(app, res);
-    return TS_OK;
+    return answer_file(req, res, file, err);
 }

@@ -134,3 +134,13 @@ def test_server_killed_and_back(driver, tmp_path):
         b.close()
         server.session.close()
         server.directory.cleanup()
+
+
+def test_files_are_compressed_for_who_takes_it(wall):
+    plain = wall.get("/app.js", headers={"Accept-Encoding": "identity"})
+    packed = wall.get("/app.js", headers={"Accept-Encoding": "gzip"})
+    assert "Content-Encoding" not in plain.headers and packed.headers["Content-Encoding"] == "gzip"
+    assert plain.content == packed.content and "Accept-Encoding" in packed.headers["Vary"]
+    assert plain.headers["ETag"] != packed.headers["ETag"]
+    again = wall.get("/app.js", headers={"Accept-Encoding": "gzip", "If-None-Match": packed.headers["ETag"]})
+    assert again.status_code == 304
