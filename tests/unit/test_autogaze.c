@@ -311,6 +311,172 @@ static void a_sliding_horizon_drops_the_oldest_frames(void **state)
     json_decref(doc);
 }
 
+/* Another configuration: nothing of the official one is built in. */
+static void a_second_configuration_gives_its_tokens(void **state)
+{
+    ts_opsfix *f = *state;
+    ts_error err = {0};
+    ts_golden g;
+    ts_model *model;
+    static const char *const files[] = {"expected.json", "expected-stops.json"};
+    ts_golden_open(GOLDEN "second/expected.safetensors", &g);
+    CHECK_OK(ts_model_load(f->queue, GOLDEN "second", &model, &err));
+    ts_autogaze *a = ts_autogaze_of(model);
+    const ts_autogaze_config *c = ts_autogaze_get_config(a);
+    assert_true(c->n_ids == 84 && c->side == 8 && c->heads == 4 && c->kv_heads == 2);
+    assert_int_equal(ts_autogaze_limits_default(a).max_tokens, 25); /* f32(0.3)·84 */
+    float *video = ts_golden_f32(&g, "video");
+    size_t plane = (size_t)(3 * c->input_px * c->input_px);
+    for (int k = 0; k < 2; k++) {
+        char path[512];
+        ts_buf text = {0};
+        json_t *doc;
+        ts_autogaze_stream *s;
+        snprintf(path, sizeof path, GOLDEN "second/%s", files[k]);
+        CHECK_OK(ts_fs_read(path, 1 << 20, &text, &err));
+        CHECK_OK(ts_json_parse(text.data, text.len, &doc, &err));
+        ts_autogaze_limits l = ts_autogaze_limits_default(a);
+        const json_t *requirement = json_object_get(doc, "task_loss_requirement");
+        l.max_tokens = (int)json_integer_value(json_object_get(doc, "max_tokens"));
+        l.has_requirement = json_is_number(requirement);
+        l.requirement = json_number_value(requirement);
+        CHECK_OK(ts_autogaze_stream_create(a, f->ops, &s, &err));
+        for (int t = 0; t < 4; t++) {
+            ts_arr input = {0};
+            ts_autogaze_frame out;
+            CHECK_OK(ts_arr_from_host(f->ops, TS_F32, &TS_SHAPE(3, c->input_px, c->input_px),
+                                      video + (size_t)t * plane, &input, &err));
+            CHECK_OK(ts_autogaze_step(s, f->ops, &input, &l, &out, &err));
+            check_tokens(&out, json_array_get(json_object_get(doc, "frames"), (size_t)t), files[k],
+                         t);
+            ts_arr e = ts_autogaze_embeddings(s);
+            size_t n = (size_t)ts_arr_elements(&e);
+            float *got = malloc(n * sizeof *got), *want = ts_golden_f32(&g, "vision_embeds");
+            CHECK_OK(ts_arr_read(f->ops, &e, got, &err));
+            for (size_t i = 0; i < n; i++)
+                ts_check_close(got[i], want[(size_t)t * n + i], 1e-3, 0, "embeds", i);
+            free(got);
+            free(want);
+            ts_arr_free(&input);
+        }
+        CHECK_OK(ts_queue_finish(f->queue, &err));
+        ts_autogaze_stream_destroy(s);
+        ts_buf_finish(&text);
+        json_decref(doc);
+    }
+    free(video);
+    ts_model_destroy(model);
+    ts_golden_close(&g);
+}
+
+/* A batch behind the model interface: each row as if it ran alone, padded to the longest. */
+static void a_batch_is_two_single_runs(void **state)
+{
+    ts_opsfix *f = *state;
+    ts_error err = {0};
+    ts_golden g;
+    ts_model *model;
+    ts_tensor *video, *out[3];
+    ts_golden_open(GOLDEN "second/expected.safetensors", &g);
+    CHECK_OK(ts_model_load(f->queue, GOLDEN "second", &model, &err));
+    const ts_st_tensor *t = ts_golden_find(&g, "video");
+    ts_shape shape = TS_SHAPE(2, 2, 3, 112, 112); /* frames 0, 1 and frames 2, 3 */
+    CHECK_OK(ts_tensor_from_host(f->queue, TS_F32, &shape, t->data, t->nbytes, &video, &err));
+    static const char *const wanted[] = {"gazing_pos", "num_gazing_each_frame", "if_padded_gazing"};
+    CHECK_OK(ts_model_run(model, (const ts_tensor *const *)&video, wanted, 3, out, &err));
+    int64_t pos[2][50], count[2];
+    uint8_t padded[2][50];
+    assert_true(ts_shape_equal(ts_tensor_shape(out[0]), &TS_SHAPE(2, 50)));
+    CHECK_OK(ts_tensor_read(f->queue, out[0], pos, &err));
+    CHECK_OK(ts_tensor_read(f->queue, out[1], count, &err));
+    CHECK_OK(ts_tensor_read(f->queue, out[2], padded, &err));
+    assert_true(count[0] == 25 && count[1] == 25);
+    ts_buf text = {0};
+    json_t *doc;
+    CHECK_OK(ts_fs_read(GOLDEN "second/expected.json", 1 << 20, &text, &err));
+    CHECK_OK(ts_json_parse(text.data, text.len, &doc, &err));
+    for (size_t i = 0; i < 50; i++) { /* the first row is the recorded clip's start */
+        const json_t *frame = json_array_get(json_object_get(doc, "frames"), i / 25);
+        int64_t want = json_integer_value(json_array_get(json_object_get(frame, "tokens"), i % 25));
+        assert_int_equal(pos[0][i], want + 84 * (int64_t)(i / 25));
+        assert_int_equal(padded[0][i] | padded[1][i], 0);
+    }
+    ts_tensor *second, *alone[1];
+    shape.dim[0] = 1;
+    CHECK_OK(ts_tensor_from_host(f->queue, TS_F32, &shape, t->data + t->nbytes / 2, t->nbytes / 2,
+                                 &second, &err));
+    CHECK_OK(ts_model_run(model, (const ts_tensor *const *)&second, wanted, 1, alone, &err));
+    int64_t single[50];
+    CHECK_OK(ts_tensor_read(f->queue, alone[0], single, &err));
+    assert_memory_equal(single, pos[1], sizeof single);
+    for (int i = 0; i < 3; i++)
+        ts_tensor_unref(out[i]);
+    ts_tensor_unref(alone[0]);
+    ts_tensor_unref(second);
+    ts_tensor_unref(video);
+    ts_buf_finish(&text);
+    json_decref(doc);
+    ts_model_destroy(model);
+    ts_golden_close(&g);
+}
+
+/* Opt-in: the official weights, which may not be shipped, against their recorded outputs. */
+static void official_weights_give_the_recorded_outputs(void **state)
+{
+    ts_opsfix *f = *state;
+    const char *directory = getenv("AUTOGAZE_MODEL_DIR");
+    if (!directory) {
+        print_message("AUTOGAZE_MODEL_DIR is not set: the official weights are not tested\n");
+        skip();
+    }
+    ts_error err = {0};
+    ts_golden g;
+    ts_model *model;
+    ts_buf text = {0};
+    json_t *doc;
+    ts_autogaze_stream *s;
+    ts_golden_open(GOLDEN "official/official.safetensors", &g);
+    CHECK_OK(ts_fs_read(GOLDEN "official/official.json", 1 << 20, &text, &err));
+    CHECK_OK(ts_json_parse(text.data, text.len, &doc, &err));
+    CHECK_OK(ts_model_load(f->queue, directory, &model, &err));
+    ts_autogaze *a = ts_autogaze_of(model);
+    assert_non_null(a);
+    CHECK_OK(ts_autogaze_stream_create(a, f->ops, &s, &err));
+    const json_t *want =
+        json_array_get(json_object_get(json_object_get(doc, "noise"), "gazing_pos"), 0);
+    float *video = ts_golden_f32(&g, "noise.video"),
+          *embeds = ts_golden_f32(&g, "noise.vision_embeds");
+    ts_autogaze_limits l = ts_autogaze_limits_default(a);
+    l.max_tokens = 7;
+    l.has_requirement = false;
+    for (int t = 0; t < 2; t++) {
+        ts_arr input = {0};
+        ts_autogaze_frame out;
+        CHECK_OK(ts_arr_from_host(f->ops, TS_F32, &TS_SHAPE(3, 224, 224),
+                                  video + (size_t)t * 3 * 224 * 224, &input, &err));
+        CHECK_OK(ts_autogaze_step(s, f->ops, &input, &l, &out, &err));
+        float got[196 * 192];
+        ts_arr e = ts_autogaze_embeddings(s);
+        CHECK_OK(ts_arr_read(f->ops, &e, got, &err));
+        for (size_t i = 0; i < 196 * 192; i++) {
+            double x = embeds[(size_t)t * 196 * 192 + i];
+            ts_check_close(got[i], x, 8e-4 * fmax(1, fabs(x) / 100), 0, "embeds", i);
+        }
+        for (int i = 0; i < out.n_tokens; i++)
+            assert_int_equal(out.tokens[i] + 265 * t,
+                             json_integer_value(json_array_get(want, (size_t)(7 * t + i))));
+        ts_arr_free(&input);
+    }
+    CHECK_OK(ts_queue_finish(f->queue, &err));
+    ts_autogaze_stream_destroy(s);
+    free(video);
+    free(embeds);
+    ts_buf_finish(&text);
+    json_decref(doc);
+    ts_model_destroy(model);
+    ts_golden_close(&g);
+}
+
 /* The mask source over tiles: per-tile tokens, and cells in the grid of the whole frame. */
 static void tiles_are_streams_of_their_own(void **state)
 {
@@ -505,6 +671,9 @@ int main(void)
         cmocka_unit_test(clips_give_the_recorded_tokens),
         cmocka_unit_test(bf16_weights_are_widened),
         cmocka_unit_test(a_sliding_horizon_drops_the_oldest_frames),
+        cmocka_unit_test(a_second_configuration_gives_its_tokens),
+        cmocka_unit_test(a_batch_is_two_single_runs),
+        cmocka_unit_test(official_weights_give_the_recorded_outputs),
         cmocka_unit_test(tiles_are_streams_of_their_own),
         cmocka_unit_test(streams_do_not_touch_each_other),
         cmocka_unit_test(a_long_stream_keeps_its_memory),
