@@ -65,6 +65,7 @@ void ts_stream_unref(ts_stream *s)
     source_unref(s->snapshot_source);
     source_unref(s->source);
     ts_history_destroy(s->history);
+    ts_history_destroy(s->sync);
     json_decref(s->source_json);
     json_decref(s->view_json);
     json_decref(s->output_json);
@@ -204,6 +205,7 @@ static void config_swap_locked(ts_stream *s, config *c)
     ts_history_configure(s->history, (size_t)(h->on ? h->max_items : s->output.buffer_size),
                          h->max_bytes, (uint64_t)h->every, h->thin_log);
     stream_watch_history_locked(s);
+    sync_configure_locked(s);
     tell_followers_locked(s, 1);
     pthread_cond_broadcast(&s->hub->work);
 }
@@ -528,14 +530,23 @@ static bool follows(const ts_stream *s, const char *tensor)
     return false;
 }
 
+/* A stream that shows this very tensor, as opposed to one whose view mentions it. */
+static bool shows(const ts_stream *s, const char *tensor)
+{
+    return s->source && s->source->ops->depends && !s->source->ops->compose &&
+           s->source->ops->depends(s->source->state, tensor);
+}
+
 static void on_tensor(void *arg, ts_store_change change, const ts_entry *entry)
 {
     ts_hub *hub = arg;
-    (void)change;
     pthread_mutex_lock(&hub->hub_lock);
-    for (ts_stream *s = hub->streams; s; s = s->next)
-        if (follows(s, entry->name))
+    for (ts_stream *s = hub->streams; s; s = s->next) {
+        if (s->sync && change != TS_STORE_DELETED && shows(s, entry->name))
+            sync_record_locked(s, entry);
+        else if (follows(s, entry->name))
             stream_offer_locked(s);
+    }
     pthread_mutex_unlock(&hub->hub_lock);
 }
 
@@ -589,6 +600,13 @@ ts_status ts_stream_push(ts_stream *s, ts_pushed *frame, int64_t timeout_us, ts_
         st = wait_turn(s, timeout_us, err);
     if (st == TS_OK)
         st = box->ops->push(box->state, frame, err);
+    if (st == TS_OK) {
+        ts_entry entry = {.tensor = frame->tensor, .step = frame->step, .t = frame->t};
+        pthread_mutex_lock(&s->hub->hub_lock);
+        entry.version = s->sync_seq + 1;
+        sync_record_locked(s, &entry);
+        pthread_mutex_unlock(&s->hub->hub_lock);
+    }
     source_unref(box);
     return st;
 }

@@ -140,6 +140,8 @@ struct ts_stream {
     stream_counters counters;
     ts_stagetimes times;
     ts_drop_budget budget;
+    ts_history *sync; /* recent tensors of a member of a group; NULL: in none */
+    uint64_t sync_seq, sync_shown;
     uint64_t kept_version; /* of the tensor that the history took last; render thread */
     char error[256];       /* of the last render, "" when fine */
     json_t *metrics_cache;
@@ -203,6 +205,19 @@ void stream_event_locked(ts_stream *stream, const char *event);
 /** (Re)make the history's own watch, as the output demands. */
 void stream_watch_history_locked(ts_stream *stream);
 void stream_watch_history_end_locked(ts_stream *stream);
+
+/* ---- sync.c ---- */
+enum {
+    SYNC_STEP,
+    SYNC_TIME,
+    SYNC_LATEST
+};
+/** Begin or end remembering, as the output says. */
+void sync_configure_locked(ts_stream *stream);
+/** A member has something new. False: the stream is in no group. */
+bool sync_record_locked(ts_stream *stream, const ts_entry *entry);
+/** Put what the group shows in the place of the newest; true: *entry is another, with a reference. */
+bool sync_choose_locked(ts_stream *stream, ts_entry *entry);
 
 /* ---- stream_metrics.c ---- */
 void stream_forget_metrics(const ts_stream *stream);

@@ -6,6 +6,7 @@
 
 #include "cl/base/clock.h"
 #include "cl/viz/view.h"
+#include "server/events.h"
 #include "server/live_internal.h"
 #include "server/wire.h"
 #include "server/wsframe.h"
@@ -316,6 +317,9 @@ static ts_status view_for_all(session *s, subscriber *sub, const char *key, cons
     json_t *patch = json_pack("{s:O}", key, value);
     ts_status st = ts_hub_patch(s->live->app->hub, ts_stream_name(sub->stream), patch, NULL, err);
     json_decref(patch);
+    if (st == TS_OK)
+        ts_events_emit(s->live->app->events, "changed", "stream", ts_stream_name(sub->stream),
+                       NULL);
     return st;
 }
 

@@ -165,6 +165,21 @@ static void end_locked(pass *p)
         ts_mailbox_done(&s->box);
 }
 
+/* A member of a group shows what all members have, not its newest. */
+static void take_group_entry(ts_stream *s)
+{
+    ts_entry entry = s->snapshot.entry;
+    pthread_mutex_lock(&s->hub->hub_lock);
+    bool other = sync_choose_locked(s, &entry);
+    pthread_mutex_unlock(&s->hub->hub_lock);
+    if (!other)
+        return;
+    ts_entry_finish(&s->snapshot.entry);
+    s->snapshot.entry = entry;
+    s->snapshot.step = entry.step;
+    s->snapshot.t = entry.t;
+}
+
 static bool take_snapshot(pass *p, ts_queue *queue)
 {
     ts_stream *s = p->stream;
@@ -181,6 +196,8 @@ static bool take_snapshot(pass *p, ts_queue *queue)
     s->snapshot_status = p->source->ops->snapshot(p->source->state, queue, &s->snapshot, &err);
     snprintf(s->snapshot_error, sizeof s->snapshot_error, "%s", err.text);
     ts_error_clear(&err);
+    if (s->snapshot_status == TS_OK && s->snapshot.entry.tensor)
+        take_group_entry(s);
     return s->snapshot_status == TS_OK;
 }
 

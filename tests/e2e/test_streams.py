@@ -370,3 +370,23 @@ def test_kept_tensors_are_shown_with_the_view_of_now(server):
     assert abs(int(np.asarray(Image.open(io.BytesIO(r.content)).convert("RGB"))[0, 0, 0]) - round(old * 25.5)) <= 1
     server.patch("/v1/streams/kt", json={"output": {"history": None}})
     assert server.get("/v1/streams/kt/history").json()["items"] == []
+
+
+def test_a_group_shows_one_step(server):
+    """By step: the faster of two runs waits for the slower one."""
+    for name in ("fast", "slow"):
+        put(server, name, np.zeros((4, 4), "f4"), step=0)
+        make_stream(server, name, {"tensor": name}, output={"sync": {"group": "g", "by": "step"}, "max_fps": 240})
+    with ws(server, "fast") as f, ws(server, "slow") as s:
+        assert f.frame(timeout=60).header["step"] == 0 and s.frame(timeout=60).header["step"] == 0
+        for step in range(1, 7):
+            put(server, "fast", np.full((4, 4), step, "f4"), step=step)
+        f.no_frame(0.4)  # nobody else is there yet
+        for step in range(1, 4):
+            put(server, "slow", np.full((4, 4), step, "f4"), step=step)
+            assert s.frame().header["step"] == step
+            h = f.frame().header
+            assert h["step"] == step and h["range"] == [step, step]
+        server.patch("/v1/streams/fast", json={"output": {"sync": None}})
+        while f.frame().header["step"] != 6:  # out of the group: its newest
+            pass
