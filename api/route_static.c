@@ -38,8 +38,10 @@ static ts_status answer_file(const ts_request *req, ts_response *res, const ts_e
                              ts_error *err)
 {
     size_t len = (size_t)(file->end - file->data);
-    const char *encoding =
-        len >= COMPRESS_FROM ? ts_compress_choose(ts_request_header(req, "Accept-Encoding")) : NULL;
+    bool whole = !ts_request_header(req, "Range"); /* a range is of the file itself */
+    const char *encoding = whole && len >= COMPRESS_FROM
+                               ? ts_compress_choose(ts_request_header(req, "Accept-Encoding"))
+                               : NULL;
     char tag[32];
     snprintf(tag, sizeof tag, "\"%016llx%s%s\"",
              (unsigned long long)ts_fnv1a(TS_FNV_SEED, file->data, len), encoding ? "-" : "",
