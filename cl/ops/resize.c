@@ -19,8 +19,10 @@ typedef struct resize_args {
 static double source(ts_resize_coords coords, int64_t o, int64_t in, int64_t out, double step)
 {
     switch (coords) {
-    case TS_RESIZE_ALIGN_CORNERS:
-        return out > 1 ? (double)o * (double)(in - 1) / (double)(out - 1) : 0.0;
+    case TS_RESIZE_ALIGN_CORNERS: {
+        double ideal = (double)in / step; /* out, or in·scale before it was cut */
+        return out > 1 || ideal > 1.0 ? (double)o * (double)(in - 1) / (ideal - 1.0) : 0.0;
+    }
     case TS_RESIZE_ASYMMETRIC:
         return (double)o * step;
     case TS_RESIZE_PYTORCH_HALF_PIXEL:
