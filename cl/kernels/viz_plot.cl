@@ -3,6 +3,8 @@
  *
  * Built with -DTS_IN=<dtype>. Reference: the cases of tests/golden/tensor-video.
  */
+/* One sample at a time, on CPU devices, too. */
+#define VIZ_VW 1
 #include "viz_map.clh"
 
 #define LINE_BG   0xff101010u

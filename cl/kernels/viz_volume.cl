@@ -5,6 +5,8 @@
  * (w, h, d)/max; row 0 is on top, slice 0 in front. One ray an item; on CPU devices an item takes
  * `d.chunk` columns of a row. Reference: the volume cases of tests/golden/tensor-video.
  */
+/* One sample at a time, on CPU devices, too. */
+#define VIZ_VW 1
 #include "viz_map.clh"
 
 typedef struct ray {
@@ -147,9 +149,11 @@ inline float3 composite(const global uchar *data, const viz_volume *v, const pla
         float t = t_at(data, v, p, d, r->at + r->step * (float)k);
         if (!(fabs(t) <= 1e30f))
             continue;
-        float alpha = 1.0f - pow(1.0f - opacity_at(v, t), v->step);
+        float alpha = opacity_at(v, t);
         if (alpha <= 0.0f)
             continue;
+        if (v->step != 1.0f)
+            alpha = 1.0f - pow(1.0f - alpha, v->step);
         c += (1.0f - a) * alpha * color_of(t, d->color, d->modulo, rows);
         a += (1.0f - a) * alpha;
     }

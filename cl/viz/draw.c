@@ -151,6 +151,8 @@ static void draw_args(const ts_viz *viz, const part_state *state, const view_par
                     .chunk = viz_chunk(viz)};
     memcpy(d->special_color, color->special, sizeof d->special_color);
     d->background = color->special[VIZ_LUT_BG];
+    if (plan->planes == 4 && part->background.set)
+        d->background = rgba_of(&part->background);
     bool deep = call->out == VIZ_OUT_RGBA16 || call->out == VIZ_OUT_RGBA32F;
     if (color->lut_exact && !deep)
         d->color = VIZ_COLOR_LUT;

@@ -146,6 +146,8 @@ ts_status part_prepare(ts_viz *viz, const part_call *call, viz_plan *plan, ts_er
                                  : &part->resize.background;
     if (plan->kind == KIND_VOLUME || plan->montage || plan->kind == KIND_ORTHO)
         back = &part->background;
+    if (plan->montage && part->tile.background.set)
+        back = &part->tile.background;
     if (st == TS_OK)
         st = color_update(viz, &state->color, part, plan->dtype, back, err);
     return st;
@@ -443,7 +445,7 @@ static ts_status draw_colorbar(ts_viz *viz, const part_call *call, const text_va
         st = canvas_fill(viz, all, tick, y + row, TICK_LENGTH, 1, WHITE, err);
         if (st == TS_OK)
             st = canvas_text(viz, all, tick + TICK_LENGTH + LABEL_GAP, y + (top > 0 ? top : 0),
-                             label, o->bar_label_width / FONT_WIDTH, WHITE, NULL, err);
+                             label, VIZ_TEXT_MAX, WHITE, NULL, err);
     }
     return st;
 }

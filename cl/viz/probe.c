@@ -392,8 +392,31 @@ static json_t *number_or_null(double v)
     return isfinite(v) ? json_real(v) : json_null();
 }
 
+/* Categorical tables of integers: the row is the value modulo their number. */
+static bool category_color(const part_call *call, const json_t *value, uint8_t rgb[3])
+{
+    const ts_colormap *map;
+    bool reversed;
+    const view_colormap *v = &call->part->colormap;
+    if (!call->state->color.categorical || !ts_colormap_find(v->name, &map, &reversed))
+        return false;
+    int n = map->n_rows;
+    bool text = json_is_string(value), negative = text && *json_string_value(value) == '-';
+    int row = negative ? (int)(strtoll(json_string_value(value), NULL, 10) % n)
+              : text   ? (int)(strtoull(json_string_value(value), NULL, 10) % (unsigned)n)
+                       : (int)(json_integer_value(value) % n);
+    row = row < 0 ? row + n : row;
+    row = reversed ^ v->reverse ? n - 1 - row : row;
+    for (int c = 0; c < 3; c++)
+        rgb[c] = byte_of((double)map->rows[row][c]);
+    ts_colormap_unref(map);
+    return true;
+}
+
 static void colors_of(const part_call *call, const viz_plan *plan, const reading *r, uint8_t rgb[3])
 {
+    if (plan->planes == 1 && category_color(call, r[0].value, rgb))
+        return;
     if (plan->planes == 1) {
         color_of_class(call->part, r[0].class, r[0].t, rgb);
         return;

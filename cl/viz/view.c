@@ -691,7 +691,7 @@ static void read_compare(reader *outer, view_compare *compare)
     static const char *const keys[] = {"mode",  "a",    "b",     "gap", "position", "divider_color",
                                        "alpha", "size", "every", "seq", "fit_b",    NULL};
     reader r;
-    *compare = (view_compare){.gap = 4, .size = 16, .every = 30, .position = 0.5, .alpha = 0.5};
+    *compare = (view_compare){.gap = 4, .size = 16, .every = 15, .position = 0.5, .alpha = 0.5};
     compare->divider.c[0] = compare->divider.c[1] = compare->divider.c[2] = 255;
     if (!enter(outer, "compare", keys, &r))
         return;

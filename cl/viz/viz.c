@@ -160,8 +160,11 @@ static ts_status render_plain(ts_viz *viz, const part_call *call, viz_plan *plan
 {
     const ts_viz_input *input = call->input;
     ts_pixel_format format = input->format;
-    if (input->auto_indexed && format == TS_PIXELS_RGB8 && fits_palette(&call->state->color, plan))
+    bool fits = fits_palette(&call->state->color, plan);
+    if (fits && input->auto_indexed && format == TS_PIXELS_RGB8)
         format = TS_PIXELS_INDEXED;
+    if (!fits && format == TS_PIXELS_INDEXED)
+        format = TS_PIXELS_RGB8;
     draw_call d = {.W = w,
                    .H = h,
                    .cols = 1,

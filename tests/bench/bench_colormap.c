@@ -272,6 +272,9 @@ int main(int argc, char **argv)
          "{\"canvas\":{\"width\":1024,\"height\":1024},\"panels\":[{},{\"colormap\":\"hot\"},"
          "{\"title\":\"c\"},{\"normalize\":{\"mode\":\"symmetric\"}}]}",
          1024, 1024, TS_PIXELS_I420, true, true, false},
+        {"minmax-i420", "{}", 4096, 4096, TS_PIXELS_I420, true, true, false},
+        {"percentile-i420", "{\"normalize\":{\"mode\":\"percentile\"}}", 4096, 4096, TS_PIXELS_I420,
+         true, true, false},
         {"panels-64x128", PANELS_64, 128, 128, TS_PIXELS_I420, true, true, false},
         {"colorbar-rgb8", "{\"overlay\":{\"colorbar\":true,\"title\":\"{name} {min}\"}}", 512, 512,
          TS_PIXELS_RGB8, true, true, false},

@@ -2,6 +2,7 @@
 #include "cl/base/fs.h"
 #include "cl/tensor/npy.h"
 #include "cl/tensor/store.h"
+#include "cl/viz/colormap.h"
 #include "cl/viz/viz.h"
 #include "tests/support/check.h"
 #include "tests/support/gpu.h"
@@ -365,6 +366,61 @@ static void formats_agree(void **state)
     ts_tensor_unref(entry.tensor);
 }
 
+static void categories_are_rows_of_the_table(void **state)
+{
+    (void)state;
+    ts_error err = {0};
+    const int64_t data[6] = {-1, 0, 9, 10, 23, INT64_C(9007199254740993)};
+    const int rows[6] = {9, 0, 9, 0, 3, 3};
+    ts_entry entry = entry_of(TS_I64, TS_SHAPE(1, 6), data);
+    ts_viz *viz = make_viz();
+    ts_view *view = view_of("{\"colormap\":\"tab10\"}");
+    ts_viz_input input = {
+        .view = view, .entry = &entry, .format = TS_PIXELS_RGB8, .auto_indexed = true};
+    ts_viz_output out;
+    CHECK_OK(ts_viz_render(viz, gpu.queue, &input, &out, &err));
+    assert_int_equal(out.pixels->format, TS_PIXELS_INDEXED);
+    const ts_colormap *map;
+    bool reversed;
+    assert_true(ts_colormap_find("tab10", &map, &reversed));
+    for (int i = 0; i < 6; i++) {
+        int index = out.pixels->plane[0][i];
+        assert_int_equal(index, rows[i]);
+        json_t *found = NULL;
+        CHECK_OK(ts_viz_probe(viz, gpu.queue, &input, i, 0, &found, &err));
+        for (size_t c = 0; c < 3; c++) {
+            int want = (int)(map->rows[rows[i]][c] * 255 + 0.5f);
+            assert_int_equal(out.pixels->palette[index][c], want);
+            assert_int_equal(json_integer_value(json_array_get(json_object_get(found, "rgb"), c)),
+                             want);
+        }
+        json_decref(found);
+    }
+    ts_viz_output_finish(&out);
+    ts_view_unref(view);
+    ts_tensor_unref(entry.tensor);
+    ts_viz_destroy(viz);
+}
+
+/* A quarter of red over green, by a channel of alpha. */
+static void alpha_lies_over_the_background(void **state)
+{
+    (void)state;
+    ts_viz *viz = make_viz();
+    const uint8_t data[4] = {255, 0, 0, 64};
+    ts_entry entry = entry_of(TS_U8, TS_SHAPE(1, 1, 4), data);
+    int w, h;
+    uint8_t *rgb = render_rgb(viz, &entry,
+                              "{\"kind\":\"rgb\",\"alpha\":true,\"background\":[0,255,0],"
+                              "\"normalize\":{\"mode\":\"fixed\",\"lo\":0,\"hi\":255}}",
+                              &w, &h);
+    ts_check_close(rgb[0], 64, 1, 0, "red", 0);
+    ts_check_close(rgb[1], 191, 1, 0, "green", 0);
+    free(rgb);
+    ts_tensor_unref(entry.tensor);
+    ts_viz_destroy(viz);
+}
+
 /* Pictures stay valid after their renderer is gone. */
 static void pixels_outlive_the_renderer(void **state)
 {
@@ -482,6 +538,8 @@ int main(void)
         cmocka_unit_test(faults_are_named),
         cmocka_unit_test(odd_shapes_render),
         cmocka_unit_test(formats_agree),
+        cmocka_unit_test(categories_are_rows_of_the_table),
+        cmocka_unit_test(alpha_lies_over_the_background),
         cmocka_unit_test(pixels_outlive_the_renderer),
         cmocka_unit_test(comparison_reports_numbers),
         cmocka_unit_test(card_has_text_in_every_format),
