@@ -53,22 +53,27 @@ static ts_autogaze *load(ts_opsfix *f, const char *weights_file)
     return a;
 }
 
-static ts_gaze_image frame_of(ts_opsfix *f, const clip *c, int index)
+static ts_gaze_image picture_of(ts_opsfix *f, const char *path, int w, int h)
 {
     ts_error err = {0};
-    char path[512];
     ts_buf file = {0}, pixels = {0};
     ts_image_info info;
-    ts_gaze_image out = {.width = c->w, .height = c->h};
-    snprintf(path, sizeof path, GOLDEN "frames/%s_%02d.png", c->name, index);
+    ts_gaze_image out = {.width = w, .height = h};
     CHECK_OK(ts_fs_read(path, 1 << 24, &file, &err));
     CHECK_OK(ts_image_decode(file.data, file.len, 4, &info, &pixels, &err));
-    assert_int_equal(pixels.len, c->w * c->h * 4);
+    assert_int_equal(pixels.len, w * h * 4);
     CHECK_OK(ts_buffer_create(f->device, pixels.len, &out.buffer, &err));
     CHECK_OK(ts_buffer_write(f->queue, out.buffer, 0, pixels.data, pixels.len, &err));
     ts_buf_finish(&file);
     ts_buf_finish(&pixels);
     return out;
+}
+
+static ts_gaze_image frame_of(ts_opsfix *f, const clip *c, int index)
+{
+    char path[512];
+    snprintf(path, sizeof path, GOLDEN "frames/%s_%02d.png", c->name, index);
+    return picture_of(f, path, c->w, c->h);
 }
 
 static json_t *expected(void)
@@ -442,8 +447,7 @@ static void official_weights_give_the_recorded_outputs(void **state)
     ts_autogaze *a = ts_autogaze_of(model);
     assert_non_null(a);
     CHECK_OK(ts_autogaze_stream_create(a, f->ops, &s, &err));
-    const json_t *want =
-        json_array_get(json_object_get(json_object_get(doc, "noise"), "gazing_pos"), 0);
+    const json_t *want = json_object_get(json_object_get(doc, "noise"), "gazing_pos");
     float *video = ts_golden_f32(&g, "noise.video"),
           *embeds = ts_golden_f32(&g, "noise.vision_embeds");
     ts_autogaze_limits l = ts_autogaze_limits_default(a);
@@ -467,7 +471,40 @@ static void official_weights_give_the_recorded_outputs(void **state)
                              json_integer_value(json_array_get(want, (size_t)(7 * t + i))));
         ts_arr_free(&input);
     }
+    /* Two frames of a film, limit and requirement of the configuration's kind. */
+    const json_t *birds = json_object_get(doc, "birds");
+    const json_t *ids = json_object_get(birds, "gazing_pos");
+    const json_t *flags = json_object_get(birds, "if_padded_gazing");
+    ts_autogaze_input *in;
+    CHECK_OK(ts_autogaze_input_create(a, &in, &err));
+    ts_autogaze_stream_reset(s);
+    l.max_tokens = (int)json_integer_value(json_object_get(birds, "max_tokens"));
+    l.has_requirement = true;
+    l.requirement = json_number_value(json_object_get(birds, "task_loss_requirement"));
+    size_t at = 0;
+    for (int t = 0; t < 2; t++) {
+        ts_gaze_image frame = picture_of(f,
+                                         t ? GOLDEN "official/birds_resized_398x224_01.png"
+                                           : GOLDEN "official/birds_resized_398x224_00.png",
+                                         398, 224);
+        ts_arr tiles;
+        int rows, cols;
+        ts_autogaze_frame out;
+        CHECK_OK(ts_autogaze_prepare(in, f->ops, &frame, TS_AUTOGAZE_RESIZE, 0, 0, &tiles, &rows,
+                                     &cols, &err));
+        CHECK_OK(ts_autogaze_step(s, f->ops, &tiles, &l, &out, &err));
+        for (int i = 0; i < out.n_tokens; i++, at++) {
+            int64_t id = json_integer_value(json_array_get(ids, at)) - 265 * t;
+            if (out.tokens[i] != id)
+                fail_msg("birds frame %d: token %d is %d, recorded %lld", t, i, out.tokens[i],
+                         (long long)id);
+            assert_int_equal(!out.valid[i], json_integer_value(json_array_get(flags, at)));
+        }
+        ts_buffer_unref(frame.buffer);
+    }
+    assert_int_equal(at, json_array_size(ids));
     CHECK_OK(ts_queue_finish(f->queue, &err));
+    ts_autogaze_input_destroy(in);
     ts_autogaze_stream_destroy(s);
     free(video);
     free(embeds);
