@@ -24,6 +24,7 @@ struct ts_weights {
     weight_file *file;
     size_t n;
     ts_weight_rounding rounding;
+    void *values; /* of weights in memory */
 };
 
 void ts_weights_close(ts_weights *weights)
@@ -35,6 +36,7 @@ void ts_weights_close(ts_weights *weights)
         ts_fs_map_close(&weights->file[i].map);
         free(weights->file[i].used);
     }
+    free(weights->values);
     free(weights->file);
     free(weights);
 }
@@ -132,6 +134,43 @@ ts_status ts_weights_open(const char *directory, const char *const *files, size_
     }
     *out = weights;
     return TS_OK;
+}
+
+static int by_tensor_name(const void *a, const void *b)
+{
+    return strcmp(((const ts_st_tensor *)a)->name, ((const ts_st_tensor *)b)->name);
+}
+
+ts_status ts_weights_from_memory(ts_st_tensor *tensors, size_t n, void *values, ts_weights **out,
+                                 ts_error *err)
+{
+    ts_weights *weights = calloc(1, sizeof *weights);
+    weight_file *file = calloc(1, sizeof *file);
+    bool *used = calloc(n ? n : 1, sizeof *used);
+    qsort(tensors, n, sizeof *tensors, by_tensor_name);
+    bool twice = false;
+    for (size_t i = 1; i < n; i++)
+        twice = twice || !strcmp(tensors[i].name, tensors[i - 1].name);
+    if (!weights || !file || !used || twice) {
+        free(weights);
+        free(file);
+        free(used);
+        return twice ? ts_fail(err, TS_E_FILE, "two layers name the same tensor")
+                     : ts_fail(err, TS_E_NO_MEMORY, "weights");
+    }
+    file->parsed.tensor = tensors;
+    file->parsed.n = n;
+    file->used = used;
+    weights->file = file;
+    weights->n = 1;
+    weights->values = values;
+    *out = weights;
+    return TS_OK;
+}
+
+bool ts_weights_folded(const ts_weights *weights)
+{
+    return weights->values != NULL;
 }
 
 const ts_st_tensor *ts_weights_find(ts_weights *weights, const char *name)

@@ -21,6 +21,14 @@ typedef struct ts_weights ts_weights;
  */
 TS_CHECKED ts_status ts_weights_open(const char *directory, const char *const *files, size_t n,
                                      ts_weights **out, ts_error *err);
+/**
+ * Weights that are in memory already, with batch norms folded in (ts_weights_folded() is true).
+ * Owner: takes `tensors` (n of them, any order, distinct names) and `values`, which their data point
+ * into, on TS_OK; both are free()d at the close.
+ */
+TS_CHECKED ts_status ts_weights_from_memory(ts_st_tensor *tensors, size_t n, void *values,
+                                            ts_weights **out, ts_error *err);
+bool ts_weights_folded(const ts_weights *weights);
 void ts_weights_close(ts_weights *weights); /* NULL is fine */
 /** Reduced precision that weights are rounded to when they are read; matrices only for I8. */
 typedef enum ts_weight_rounding {

@@ -4,6 +4,7 @@
 
 #include "cl/models/vae/latent.h"
 #include "cl/models/vae/vae.h"
+#include "cl/ops/norm.h"
 #include "tests/support/bigmodels.h"
 #include "tests/support/check.h"
 #include "tests/support/golden.h"
@@ -281,8 +282,6 @@ static void the_full_width_decoder_gives_the_recorded_pictures(void **state)
     ts_remove_model(dir);
 }
 
-/* ---- malformed models ---- */
-
 typedef struct scratch_model {
     char dir[64], path[128];
 } scratch_model;
@@ -294,6 +293,151 @@ static void write_file(const char *path, const void *data, size_t len)
     assert_int_equal(fwrite(data, 1, len, file), len);
     fclose(file);
 }
+
+/* ---- VAEQ ---- */
+
+/* One tensor in a mode: 0 f32, 1 f16, 2 i8 with a scale per row of matrices. */
+static void put_tensor(ts_buf *out, int mode, const float *v, int64_t n, int64_t rows)
+{
+    uint32_t head[2] = {(uint32_t)n, (uint32_t)rows};
+    if (mode == 0)
+        ts_buf_append(out, v, (size_t)n * sizeof *v);
+    for (int64_t i = 0; i < n && mode == 1; i++) {
+        uint16_t bits = ts_f32_to_f16(v[i]);
+        ts_buf_append(out, &bits, sizeof bits);
+    }
+    if (mode != 2)
+        return;
+    ts_buf_append(out, head, sizeof head);
+    float *scale = calloc((size_t)rows, sizeof *scale);
+    for (int64_t i = 0; i < n; i++)
+        scale[i / (n / rows)] = fmaxf(scale[i / (n / rows)], fmaxf(fabsf(v[i]), 1e-8f));
+    for (int64_t r = 0; r < rows; r++)
+        scale[r] /= 127;
+    ts_buf_append(out, scale, (size_t)rows * sizeof *scale);
+    for (int64_t i = 0; i < n; i++) {
+        int8_t q = (int8_t)lrintf(v[i] / scale[i / (n / rows)]);
+        ts_buf_append(out, &q, 1);
+    }
+    ts_buf_append(out, "\0\0\0", (size_t)((4 - n % 4) % 4));
+    free(scale);
+}
+
+static float *named(ts_weights *w, const json_t *layer, const char *key)
+{
+    ts_error err = {0};
+    float *v;
+    CHECK_OK(ts_weights_f32(w, json_string_value(json_object_get(layer, key)), NULL, &v, &err));
+    return v;
+}
+
+/* The layers' weights in order, batch norms folded into what is before them. */
+static uint32_t put_layers(ts_buf *out, int mode, ts_weights *w, const json_t *layers)
+{
+    uint32_t n = 0;
+    for (size_t i = 0; i < json_array_size(layers); i++) {
+        const json_t *layer = json_array_get(layers, i), *next = json_array_get(layers, i + 1);
+        const char *op = json_string_value(json_object_get(layer, "op"));
+        const char *after = json_string_value(json_object_get(next, "op"));
+        n += put_layers(out, mode, w, json_object_get(layer, "layers"));
+        if (strcmp(op, "linear") && strcmp(op, "conv2d"))
+            continue;
+        int64_t rows = json_integer_value(json_object_get(layer, "out"));
+        const char *name = json_string_value(json_object_get(layer, "weight"));
+        int64_t size = ts_shape_elements(&ts_weights_find(w, name)->shape);
+        float *weight = named(w, layer, "weight"), *bias = named(w, layer, "bias");
+        if (after && !strcmp(after, "batchnorm2d")) {
+            float *p[4], *scale = calloc((size_t)rows * 2, sizeof *scale);
+            static const char *const parts[] = {"weight", "bias", "mean", "var"};
+            for (int k = 0; k < 4; k++)
+                p[k] = named(w, next, parts[k]);
+            ts_batch_norm_fold(rows, p[0], p[1], p[2], p[3], 1e-5, scale, scale + rows);
+            ts_fold_into_weight(rows, size / rows, scale, scale + rows, weight, bias);
+            for (int k = 0; k < 4; k++)
+                free(p[k]);
+            free(scale);
+        }
+        put_tensor(out, mode, weight, size, rows);
+        put_tensor(out, mode, bias, rows, 1);
+        free(weight);
+        free(bias);
+        n += 2;
+    }
+    return n;
+}
+
+static void vaeq_files_load_in_every_mode(void **state)
+{
+    ts_opsfix *f = *state;
+    ts_error err = {0};
+    ts_weights *w;
+    ts_buf text = {0};
+    json_t *config;
+    scratch_model m = {.dir = "/tmp/ts-vaeq-XXXXXX"};
+    ts_golden g;
+    ts_golden_open(GOLDEN "photo.safetensors", &g);
+    assert_non_null(mkdtemp(m.dir));
+    CHECK_OK(ts_weights_open(BUILTIN "photo-decoder-q4", NULL, 0, &w, &err));
+    CHECK_OK(ts_fs_read(BUILTIN "photo-decoder-q4/config.json", 1 << 20, &text, &err));
+    CHECK_OK(ts_json_parse(text.data, text.len, &config, &err));
+    ts_buf_finish(&text);
+    json_object_del(config, "latent"); /* its tensors have no place in such a file */
+    json_object_set_new(config, "weights", json_string("model.vaeq"));
+    ts_json_write(config, &text);
+    snprintf(m.path, sizeof m.path, "%s/config.json", m.dir);
+    write_file(m.path, text.data, text.len);
+    ts_model *original = load(f, BUILTIN "photo-decoder-q4");
+    float *z = ts_golden_f32(&g, "latents");
+    size_t one = 3 * 128 * 128;
+    float *want = calloc(16 * one, sizeof *want), *got = calloc(16 * one, sizeof *got);
+    CHECK_OK(ts_vae_decode_f32(ts_vae_of(original), z, 16, want, &err));
+    for (int mode = -1; mode < 3; mode++) { /* -1: raw f32 without a header */
+        ts_buf file = {0};
+        uint32_t head[4] = {0x56414551, 1, (uint32_t)mode, 0};
+        if (mode >= 0)
+            ts_buf_append(&file, head, sizeof head);
+        head[3] = put_layers(&file, mode < 0 ? 0 : mode, w, json_object_get(config, "layers"));
+        if (mode >= 0)
+            memcpy(file.data + 12, &head[3], 4);
+        snprintf(m.path, sizeof m.path, "%s/model.vaeq", m.dir);
+        write_file(m.path, file.data, file.len);
+        ts_model *model = load(f, m.dir);
+        assert_false(ts_vae_get_info(ts_vae_of(model))->has_encoder);
+        CHECK_OK(ts_vae_decode_f32(ts_vae_of(model), z, 16, got, &err));
+        ts_model_destroy(model);
+        for (size_t k = 0; k < 16; k++) {
+            double mse = 0, worst = 0;
+            for (size_t i = k * one; i < (k + 1) * one; i++) {
+                double d = fabs((double)got[i] - want[i]);
+                worst = d > worst ? d : worst;
+                mse += d * d / (double)one;
+            }
+            ts_check_close(worst, 0, mode == 2 ? 1 : mode == 1 ? 2e-3 : 1e-5, 0, "worst", k);
+            if (mode == 2 && !(-10 * log10(mse) >= 42))
+                fail_msg("i8 latent %zu: %.2f dB, want 42", k, -10 * log10(mse));
+        }
+        /* Cut short, too long, another count: refused. */
+        ts_model *none = NULL;
+        write_file(m.path, file.data, file.len - 4);
+        CHECK_STATUS(TS_E_FILE, ts_model_load(f->queue, m.dir, &none, &err));
+        ts_buf_append(&file, "abcd", 4);
+        write_file(m.path, file.data, file.len);
+        CHECK_STATUS(TS_E_FILE, ts_model_load(f->queue, m.dir, &none, &err));
+        ts_buf_finish(&file);
+    }
+    unlink(m.path);
+    ts_remove_model(m.dir);
+    free(z);
+    free(want);
+    free(got);
+    ts_buf_finish(&text);
+    json_decref(config);
+    ts_weights_close(w);
+    ts_model_destroy(original);
+    ts_golden_close(&g);
+}
+
+/* ---- malformed models ---- */
 
 static void put_model(scratch_model *m, const char *config, size_t weight_bytes)
 {
@@ -373,6 +517,7 @@ int main(void)
         cmocka_unit_test(autoencoder_kl_decodes_and_encodes_as_recorded),
         cmocka_unit_test(taps_of_fused_layers_come_from_an_equal_network),
         cmocka_unit_test(the_full_width_decoder_gives_the_recorded_pictures),
+        cmocka_unit_test(vaeq_files_load_in_every_mode),
         cmocka_unit_test(malformed_models_are_refused_by_name),
     };
     return cmocka_run_group_tests(tests, ts_opsfix_setup, ts_opsfix_teardown);

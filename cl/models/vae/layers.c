@@ -214,6 +214,8 @@ static ts_status batchnorm(const args *a, ts_error *err)
     double eps = 1e-5;
     float *v[4] = {0}, *scale = NULL, *shift = NULL;
     ts_status st = ts_json_only(a->layer, "", keys, err);
+    if (st == TS_OK && ts_weights_folded(a->b->weights))
+        return TS_OK; /* it is in the layer before */
     if (st == TS_OK)
         st = get_size(a->layer, "channels", true, &c, err);
     if (st == TS_OK)

@@ -7,6 +7,7 @@
 
 #include "cl/base/log.h"
 #include "cl/models/vae/vae_internal.h"
+#include "cl/models/vae/vaeq.h"
 #include "cl/ops/pointwise.h"
 
 enum {
@@ -60,6 +61,18 @@ static ts_status open_weights(const ts_vae *vae, ts_weights **out, ts_error *err
         }
         if (!n)
             return ts_fail(err, TS_E_FILE, "weights must be a file name or a list of them");
+    }
+    if (n && ts_vaeq_is(names[0])) {
+        char path[4096];
+        if (n > 1 || strchr(names[0], '/') || names[0][0] == '.')
+            return ts_fail(err, TS_E_FILE, "weights: \"%s\" is not one plain file name", names[0]);
+        snprintf(path, sizeof path, "%s/%s", vae->directory, names[0]);
+        ts_error why = {0};
+        ts_status st = ts_vaeq_open(path, json_object_get(vae->config, "layers"), out, &why);
+        if (st != TS_OK)
+            st = ts_fail(err, st == TS_E_NO_MEMORY ? st : TS_E_FILE, "%s: %s", names[0], why.text);
+        ts_error_clear(&why);
+        return st;
     }
     return ts_weights_open(vae->directory, names, n, out, err);
 }
@@ -132,6 +145,8 @@ static void warn_unused(const ts_weights *weights)
 /* An AutoencoderKL directory may hold the decoder alone. */
 static bool wants_encoder(ts_vae *vae, ts_weights *weights)
 {
+    if (ts_weights_folded(weights)) /* such files hold decoders only */
+        vae->info.has_encoder = false;
     if (vae->kl)
         vae->info.has_encoder = ts_weights_find(weights, "encoder.conv_in.weight") != NULL;
     return vae->info.has_encoder;
