@@ -495,6 +495,71 @@ static void comparison_reports_numbers(void **state)
     ts_store_destroy(store);
 }
 
+/* Only the picture and little else crosses the bus, whatever the size of the tensor. */
+static void tensors_stay_on_the_device(void **state)
+{
+    (void)state;
+    ts_error err = {0};
+    const int64_t side = 4096;
+    ts_entry entry = {.name = "x", .version = 1};
+    CHECK_OK(ts_tensor_create(gpu.device, TS_F32, &TS_SHAPE(side, side), &entry.tensor, &err));
+    CHECK_OK(ts_buffer_fill_u32(gpu.queue, ts_tensor_buffer(entry.tensor), 0, 0x3f800000,
+                                (size_t)(side * side) * 4, &err));
+    static const char *const views[] = {
+        "{\"resize\":{\"width\":200,\"height\":150,\"filter\":\"area\"}}",
+        "{\"resize\":{\"width\":200,\"height\":150},\"normalize\":{\"mode\":\"percentile\"},"
+        "\"colormap\":\"jet\"}",
+        "{\"kind\":\"hist\",\"resize\":{\"width\":200,\"height\":150}}"};
+    for (size_t v = 0; v < 3; v++) {
+        ts_viz *viz = make_viz();
+        ts_device_stats before, after;
+        ts_device_get_stats(gpu.device, &before);
+        int w, h;
+        free(render_rgb(viz, &entry, views[v], &w, &h));
+        ts_device_get_stats(gpu.device, &after);
+        assert_in_range(after.bytes_d2h - before.bytes_d2h, 200 * 150 * 3, 200 * 150 * 4 + 4096);
+        assert_in_range(after.bytes_h2d - before.bytes_h2d, 0, 4096);
+        ts_viz_destroy(viz);
+    }
+    ts_tensor_unref(entry.tensor);
+}
+
+/* After the first frames nothing is allocated, and panning repeats only the colour pass. */
+static void steady_frames_allocate_nothing(void **state)
+{
+    (void)state;
+    ts_error err = {0};
+    static float data[64 * 64];
+    for (int i = 0; i < 64 * 64; i++)
+        data[i] = (float)(i % 61);
+    ts_entry entry = entry_of(TS_F32, TS_SHAPE(64, 64), data);
+    ts_viz *viz = make_viz();
+    ts_device_stats first = {0}, second, last;
+    for (int i = 0; i < 12; i++) {
+        char text[160];
+        snprintf(text, sizeof text,
+                 "{\"viewport\":{\"cx\":%d,\"cy\":30,\"zoom\":3},\"resize\":{\"filter\":"
+                 "\"bilinear\"}}",
+                 20 + i);
+        ts_view *view = view_of(text);
+        ts_viz_input input = {.view = view, .entry = &entry, .format = TS_PIXELS_I420};
+        ts_viz_output out;
+        if (i == 2)
+            ts_device_get_stats(gpu.device, &first);
+        if (i == 11)
+            ts_device_get_stats(gpu.device, &second);
+        CHECK_OK(ts_viz_render(viz, gpu.queue, &input, &out, &err));
+        ts_viz_output_finish(&out);
+        ts_view_unref(view);
+    }
+    ts_device_get_stats(gpu.device, &last);
+    assert_int_equal(last.allocations, first.allocations);
+    assert_in_range(last.launches - second.launches, 1, 2); /* the moved axis, the pass */
+    assert_int_equal(last.bytes_h2d, first.bytes_h2d);
+    ts_tensor_unref(entry.tensor);
+    ts_viz_destroy(viz);
+}
+
 static void card_has_text_in_every_format(void **state)
 {
     (void)state;
@@ -542,6 +607,8 @@ int main(void)
         cmocka_unit_test(alpha_lies_over_the_background),
         cmocka_unit_test(pixels_outlive_the_renderer),
         cmocka_unit_test(comparison_reports_numbers),
+        cmocka_unit_test(tensors_stay_on_the_device),
+        cmocka_unit_test(steady_frames_allocate_nothing),
         cmocka_unit_test(card_has_text_in_every_format),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
