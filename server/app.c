@@ -13,6 +13,7 @@
 #include "server/auth.h"
 #include "server/clips.h"
 #include "server/demo.h"
+#include "server/devwatch.h"
 #include "server/events.h"
 #include "server/figures.h"
 #include "server/gaze_model.h"
@@ -83,7 +84,7 @@ static ts_status open_one_device(ts_app *app, const char *spec, ts_error *err)
     if (st == TS_OK)
         st = ts_device_open(index, &options, &app->devices[app->n_devices], err);
     if (st == TS_OK)
-        app->n_devices++;
+        st = ts_device_check(app->devices[app->n_devices++], err);
     ts_buf_finish(&cache);
     return st;
 }
@@ -262,6 +263,8 @@ static ts_status create_parts(ts_app *app, ts_error *err)
         st = ts_hub_create(app, &app->hub, err);
     if (st == TS_OK && app->device)
         st = ts_recordings_create(app, &app->recordings, err);
+    if (st == TS_OK && app->device)
+        st = ts_devwatch_create(app, &app->devwatch, err);
     if (st == TS_OK)
         st = ts_live_create(app, ts_http_websocket_closed, &app->live, err);
     if (st == TS_OK)
@@ -342,6 +345,7 @@ void ts_app_stop(ts_app *app)
 {
     if (!app)
         return;
+    ts_devwatch_destroy(app->devwatch);
     ts_demo_thread_stop(app->demo);
     ts_live_stop(app->live); /* before the HTTP side: it counts the sockets that were handed over */
     ts_http_destroy(app->http);

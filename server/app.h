@@ -30,6 +30,7 @@ typedef struct ts_auth ts_auth;
 typedef struct ts_limits ts_limits;
 typedef struct ts_metrics ts_metrics;
 typedef struct ts_events ts_events;
+typedef struct ts_devwatch ts_devwatch;
 typedef struct ts_hub ts_hub;
 typedef struct ts_live ts_live;
 typedef struct ts_ws ts_ws;
@@ -61,6 +62,7 @@ struct ts_app {
     ts_store *store;
     ts_uploader *uploader; /* of `device` */
     ts_runs *runs;
+    ts_devwatch *devwatch;
 
     ts_metrics *metrics;
     ts_limits *limits;

@@ -324,7 +324,15 @@ static ts_status render_view(unit *u, pass *p, ts_queue *queue, ts_viz_output *o
         .dt_s = u->last_render_us ? (double)(p->start_us - u->last_render_us) / 1e6 : 0,
         .auto_indexed = u->format == TS_PIXELS_INDEXED,
     };
-    return ts_viz_render(u->viz, queue, &in, out, err);
+    st = ts_viz_render(u->viz, queue, &in, out, err);
+    if (st != TS_E_GONE)
+        return st;
+    /* The device was opened again, and what the renderer kept on it is lost: begin anew. */
+    ts_error_clear(err);
+    ts_viz_destroy(u->viz);
+    u->viz = NULL;
+    st = ts_viz_create(ts_queue_device(queue), &u->viz, err);
+    return st == TS_OK ? ts_viz_render(u->viz, queue, &in, out, err) : st;
 }
 
 static void render_unit(unit *u, pass *p, ts_queue *queue)

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "cl/base/clock.h"
 #include "cl/base/log.h"
 #include "cl/device/device_internal.h"
 #include "cl/device/fault.h"
@@ -89,7 +90,9 @@ ts_status ts_fail_cl_at(ts_error *err, ts_device *device, cl_int code, const cha
     if (device && is_loss_code(code))
         mark_lost(device, code);
     bool lost = device && ts_device_lost(device);
-    ts_status st = is_memory_code(code) && !lost ? TS_E_DEVICE_MEMORY : TS_E_DEVICE;
+    ts_status st = is_memory_code(code) && !lost      ? TS_E_DEVICE_MEMORY
+                   : code == CL_BUILD_PROGRAM_FAILURE ? TS_E_INTERNAL
+                                                      : TS_E_DEVICE;
     if (st == TS_E_DEVICE_MEMORY && device) {
         ts_device_stats stats;
         ts_device_get_stats(device, &stats);
@@ -145,18 +148,127 @@ static void CL_CALLBACK context_notice(const char *text, const void *data, size_
     ts_log(TS_LOG_DEBUG, "cl", "driver says: %s", text);
 }
 
-static ts_status create_context(ts_device *device, ts_error *err)
+static ts_status create_context(ts_device *device, cl_context *context, cl_command_queue *probe,
+                                ts_error *err)
 {
     cl_context_properties properties[] = {CL_CONTEXT_PLATFORM,
                                           (cl_context_properties)device->platform, 0};
-    cl_int rc;
-    device->context = clCreateContext(properties, 1, &device->id, context_notice, NULL, &rc);
+    cl_int rc = ts_cl_fault("clCreateContext");
+    if (rc == CL_SUCCESS)
+        *context = clCreateContext(properties, 1, &device->id, context_notice, NULL, &rc);
     if (rc != CL_SUCCESS)
         return ts_fail_cl(err, NULL, rc, "context on %s", device->caps.name);
-    device->probe = clCreateCommandQueue(device->context, device->id, 0, &rc);
-    if (rc != CL_SUCCESS)
+    *probe = clCreateCommandQueue(*context, device->id, 0, &rc);
+    if (rc != CL_SUCCESS) {
+        clReleaseContext(*context);
         return ts_fail_cl(err, NULL, rc, "command queue on %s", device->caps.name);
+    }
     return TS_OK;
+}
+
+/* Make a context the present one; who reads the generation first never sees a newer context's. */
+static void set_context(ts_device *device, cl_context context, cl_command_queue probe,
+                        unsigned generation)
+{
+    pthread_mutex_lock(&device->probe_lock);
+    if (device->probe)
+        clReleaseCommandQueue(device->probe);
+    device->probe = probe;
+    pthread_mutex_unlock(&device->probe_lock);
+    device->contexts[generation] = context;
+    atomic_store(&device->context, context);
+    atomic_store(&device->generation, generation);
+}
+
+static ts_status open_context(ts_device *device, ts_error *err)
+{
+    cl_context context;
+    cl_command_queue probe;
+    ts_status st = create_context(device, &context, &probe, err);
+    if (st == TS_OK)
+        set_context(device, context, probe, 0);
+    return st;
+}
+
+void ts_device_mark_lost(ts_device *device)
+{
+    mark_lost(device, CL_DEVICE_NOT_AVAILABLE);
+}
+
+int64_t ts_device_stalled_us(ts_device *device)
+{
+    int64_t oldest = 0, now = ts_now_us();
+    for (int i = 0; i < N_SLOTS; i++) {
+        int64_t since = atomic_load(&device->slots[i].waiting_since_us);
+        if (since && now - since > oldest)
+            oldest = now - since;
+    }
+    return oldest;
+}
+
+ts_status ts_device_recover(ts_device *device, ts_error *err)
+{
+    unsigned next = atomic_load(&device->generation) + 1;
+    cl_context context;
+    cl_command_queue probe;
+    if (!ts_device_lost(device))
+        return TS_OK;
+    if (next == MAX_GENERATIONS)
+        return ts_fail(err, TS_E_LIMIT, "device %s was lost %u times", device->caps.name, next);
+    ts_status st = create_context(device, &context, &probe, err);
+    if (st != TS_OK)
+        return st;
+    set_context(device, context, probe, next);
+    ts_programs_retire(device);
+    ts_device_trim(device);
+    for (int i = 0; i < N_SLOTS; i++)
+        atomic_store(&device->slots[i].waiting_since_us, 0);
+    atomic_store(&device->lost, false);
+    st = ts_device_check(device, err);
+    if (st != TS_OK)
+        ts_device_mark_lost(device);
+    return st;
+}
+
+static ts_status run_check(ts_queue *queue, ts_buffer *x, ts_buffer *out, ts_error *err)
+{
+    enum {
+        N = 67
+    };
+    ts_kernel *kernel;
+    float host[N];
+    ts_status st = ts_queue_kernel(queue, "elementwise", "", "elementwise_axpy", &kernel, err);
+    for (int i = 0; i < N; i++)
+        host[i] = (float)i;
+    if (st == TS_OK)
+        st = ts_buffer_write(queue, x, 0, host, sizeof host, err);
+    if (st == TS_OK)
+        st = ts_launch(queue, kernel, 1, (size_t[]){3}, NULL,
+                       TS_ARGS(TS_BUF(x), TS_BUF(x), TS_BUF(out), TS_FLOAT(2), TS_ULONG(N)), err);
+    if (st == TS_OK)
+        st = ts_buffer_read(queue, out, 0, host, sizeof host, err);
+    for (int i = 0; st == TS_OK && i < N; i++)
+        if (host[i] != 3 * (float)i)
+            st = ts_fail(err, TS_E_DEVICE, "%s computed 3·%d = %g",
+                         ts_device_caps(ts_queue_device(queue))->name, i, (double)host[i]);
+    return st;
+}
+
+ts_status ts_device_check(ts_device *device, ts_error *err)
+{
+    ts_queue *queue = NULL;
+    ts_buffer *x = NULL, *out = NULL;
+    ts_status st = ts_queue_create(device, "check", &queue, err);
+    if (st == TS_OK)
+        st = ts_buffer_create(device, 512, &x, err);
+    if (st == TS_OK)
+        st = ts_buffer_create(device, 512, &out, err);
+    if (st == TS_OK)
+        st = run_check(queue, x, out, err);
+    ts_buffer_unref(x);
+    ts_buffer_unref(out);
+    ts_queue_destroy(queue);
+    return st;
 }
 
 static void set_options(ts_device *device, const ts_device_options *options)
@@ -193,15 +305,15 @@ ts_status ts_device_open(size_t index, const ts_device_options *options, ts_devi
     pthread_mutex_init(&device->pool_lock, NULL);
     pthread_mutex_init(&device->programs_lock, NULL);
     pthread_cond_init(&device->programs_built, NULL);
-    ts_status st = ts_platform_device(index, &device->platform, &device->id, &device->caps, err);
+    ts_status st = faults_from_environment(err);
+    if (st == TS_OK)
+        st = ts_platform_device(index, &device->platform, &device->id, &device->caps, err);
     if (st == TS_OK && !device->caps.compiler)
         st = ts_fail(err, TS_E_DEVICE, "device %s has no OpenCL compiler", device->caps.name);
     if (st == TS_OK) {
         set_options(device, options);
-        st = create_context(device, err);
+        st = open_context(device, err);
     }
-    if (st == TS_OK)
-        st = faults_from_environment(err);
     if (st != TS_OK) {
         ts_device_close(device);
         return st;
@@ -218,8 +330,9 @@ void ts_device_close(ts_device *device)
     ts_pool_finish(device);
     if (device->probe)
         clReleaseCommandQueue(device->probe);
-    if (device->context)
-        clReleaseContext(device->context);
+    for (int i = 0; i < MAX_GENERATIONS; i++)
+        if (device->contexts[i])
+            clReleaseContext(device->contexts[i]);
     pthread_cond_destroy(&device->programs_built);
     pthread_mutex_destroy(&device->programs_lock);
     pthread_mutex_destroy(&device->pool_lock);

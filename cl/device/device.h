@@ -15,7 +15,8 @@
  *   ts_launch(q, k, 1, (size_t[]){n}, NULL, TS_ARGS(TS_BUF(a), TS_BUF(b), TS_ULONG(n)), err);
  *
  * Errors: every OpenCL failure is named: TS_E_DEVICE_MEMORY (allocation, resources), TS_E_DEVICE
- * (anything else; `native` is the cl_int). A lost device makes every call TS_E_DEVICE.
+ * (anything else; `native` is the cl_int). A lost device makes every call TS_E_DEVICE; once it is
+ * open again (ts_device_recover), buffers of before are TS_E_GONE.
  */
 #ifndef TS_CL_DEVICE_DEVICE_H
 #define TS_CL_DEVICE_DEVICE_H
@@ -78,6 +79,18 @@ void ts_device_close(ts_device *device);
 const ts_caps *ts_device_caps(const ts_device *device);
 /** True once a call has shown that the device's context is lost. */
 bool ts_device_lost(const ts_device *device);
+/** Say that it is lost: it hangs. Calls that wait for it stay stuck, all others fail from now on. */
+void ts_device_mark_lost(ts_device *device);
+/** How long the oldest call that waits for the device has been waiting; 0: none waits. */
+int64_t ts_device_stalled_us(ts_device *device);
+/**
+ * Open a lost device again: a new context, checked by a small computation. Queues and kernels are made
+ * again by their next use; buffers of before are TS_E_GONE. Thread: any, one at a time.
+ * Errors: TS_E_DEVICE (it is still lost), TS_E_LIMIT (too often).
+ */
+TS_CHECKED ts_status ts_device_recover(ts_device *device, ts_error *err);
+/** Build and run a small kernel and compare what it computes. Errors: TS_E_DEVICE… */
+TS_CHECKED ts_status ts_device_check(ts_device *device, ts_error *err);
 
 typedef struct ts_device_stats {
     uint64_t budget_bytes, used_bytes /* live buffers */, pooled_bytes /* kept for reuse */;
@@ -160,7 +173,7 @@ void ts_pinned_destroy(ts_queue *queue, ts_pinned *pinned);
 /**
  * The kernel `name` of family `family` (cl/kernels/<family>.cl) built with `options` ("-D…", may be
  * ""), for this queue. The program is built once per device and options, and cached on disk.
- * Owner: the queue. Errors: TS_E_DEVICE with the build log in err->detail.
+ * Owner: the queue. Errors: TS_E_INTERNAL with the build log in err->detail.
  */
 TS_CHECKED ts_status ts_queue_kernel(ts_queue *queue, const char *family, const char *options,
                                      const char *name, ts_kernel **out, ts_error *err);

@@ -11,6 +11,7 @@
 
 enum {
     N_CLASSES = 160,       /* 256 bytes × 1.25^k: past 2^57 bytes */
+    MAX_GENERATIONS = 16,  /* how often a lost device is opened again */
     N_SLOTS = 63,          /* queues that are tracked one by one; the rest share OVERFLOW_SLOT */
     OVERFLOW_SLOT = 63,    /* buffers they used are never pooled */
     N_KERNEL_BUCKETS = 256 /* per queue */
@@ -23,6 +24,7 @@ enum {
  */
 typedef struct queue_slot {
     atomic_bool taken;
+    atomic_int_fast64_t waiting_since_us; /* 0: not in a call that waits for the device */
     atomic_uint_fast64_t pending; /* 0: idle, else clock + 1 at the first unfinished command */
 } queue_slot;
 
@@ -30,13 +32,21 @@ typedef struct program_entry {
     struct program_entry *next;
     char *family, *options;
     cl_program cl; /* NULL while it is being built */
+    unsigned generation;
 } program_entry;
 
 struct ts_device {
     ts_caps caps;
     cl_platform_id platform;
     cl_device_id id;
-    cl_context context;
+    /*
+     * A lost device gets a new context: a new generation. What was made for an older one is refused:
+     * buffers are gone, queues and kernels are made again. Old contexts stay until the end, since
+     * other threads may still be in a call that uses them.
+     */
+    _Atomic(cl_context) context;
+    atomic_uint generation;
+    cl_context contexts[MAX_GENERATIONS];
     char *cache_dir, *kernel_dir;
     bool profiling;
     uint64_t budget_bytes;
@@ -53,9 +63,9 @@ struct ts_device {
     atomic_uint_fast64_t clock;
     queue_slot slots[N_SLOTS];
 
-    pthread_mutex_t programs_lock; /* guards: programs */
+    pthread_mutex_t programs_lock; /* guards: programs, old_programs */
     pthread_cond_t programs_built;
-    program_entry *programs;
+    program_entry *programs, *old_programs;
 
     atomic_uint_fast64_t bytes_h2d, bytes_d2h, allocations, pool_hits, launches;
 };
@@ -68,6 +78,7 @@ struct ts_buffer {
     size_t bytes, capacity;
     int size_class;   /* -1: not pooled */
     uint64_t retired; /* clock at the last unref */
+    unsigned generation;
     ts_buffer *next;
 };
 
@@ -77,6 +88,7 @@ struct ts_kernel {
     size_t key_len;
     cl_kernel cl;
     cl_uint n_args;
+    unsigned generation;
     const char *name; /* the end of key */
 };
 
@@ -85,8 +97,10 @@ struct ts_queue {
     cl_command_queue cl;
     char name[32];
     int slot;
+    unsigned generation;
     ts_kernel *kernels[N_KERNEL_BUCKETS];
-    cl_event *events; /* with profiling: commands since ts_queue_take_device_us() */
+    ts_kernel *old_kernels; /* of older generations; callers may still have a pointer */
+    cl_event *events;       /* with profiling: commands since ts_queue_take_device_us() */
     size_t n_events, cap_events;
 };
 
@@ -112,9 +126,13 @@ TS_CHECKED ts_status ts_platform_device(size_t index, cl_platform_id *platform, 
 
 void ts_pool_finish(ts_device *device);
 void ts_programs_finish(ts_device *device);
+/* Put programs of the old generation aside. */
+void ts_programs_retire(ts_device *device);
 TS_CHECKED ts_status ts_program_get(ts_device *device, const char *family, const char *options,
                                     cl_program *out, ts_error *err);
 
+/* Before any use: the device is there, and the queue belongs to its present generation. */
+TS_CHECKED ts_status ts_queue_enter(ts_queue *queue, ts_error *err);
 /* Before a command is enqueued that uses `buffer`; after one that waited for all before it. */
 void ts_queue_uses(ts_queue *queue, ts_buffer *buffer);
 void ts_queue_idle(ts_queue *queue);

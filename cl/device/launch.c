@@ -38,6 +38,7 @@ static ts_status make_kernel(ts_queue *queue, const kernel_key *key, cl_program 
     memcpy(k->key, key->text, key->len);
     k->key_len = key->len;
     k->name = k->key + key->name_at;
+    k->generation = queue->generation;
     cl_int rc = ts_cl_fault("clCreateKernel");
     if (rc == CL_SUCCESS)
         k->cl = clCreateKernel(program, k->name, &rc);
@@ -59,6 +60,9 @@ ts_status ts_queue_kernel(ts_queue *queue, const char *family, const char *optio
                           const char *name, ts_kernel **out, ts_error *err)
 {
     kernel_key key;
+    ts_status st = ts_queue_enter(queue, err);
+    if (st != TS_OK)
+        return st;
     if (!make_key(family, options ? options : "", name, &key))
         return ts_fail(err, TS_E_INTERNAL, "options of %s are too long", family);
     ts_kernel **bucket =
@@ -68,10 +72,8 @@ ts_status ts_queue_kernel(ts_queue *queue, const char *family, const char *optio
             *out = k;
             return TS_OK;
         }
-    ts_status st = ts_device_alive(queue->device, err);
     cl_program cl = NULL;
-    if (st == TS_OK)
-        st = ts_program_get(queue->device, family, options ? options : "", &cl, err);
+    st = ts_program_get(queue->device, family, options ? options : "", &cl, err);
     ts_kernel *k = NULL;
     if (st == TS_OK)
         st = make_kernel(queue, &key, cl, &k, err);
@@ -137,9 +139,15 @@ static bool plan_sizes(const ts_queue *queue, unsigned dims, const size_t *globa
 ts_status ts_launch(ts_queue *queue, ts_kernel *kernel, unsigned dims, const size_t *global,
                     const size_t *local, const ts_arg *args, size_t n_args, ts_error *err)
 {
-    ts_status st = ts_device_alive(queue->device, err);
+    ts_status st = ts_queue_enter(queue, err);
     if (st != TS_OK)
         return st;
+    if (kernel->generation != queue->generation)
+        return ts_fail(err, TS_E_DEVICE, "kernel %s: the device was opened again", kernel->name);
+    for (size_t i = 0; i < n_args; i++)
+        if (args[i].kind == TS_ARG_BUFFER && args[i].as.buffer &&
+            args[i].as.buffer->generation != queue->generation)
+            return ts_fail(err, TS_E_GONE, "the memory was lost with its device");
     if (n_args != kernel->n_args)
         return ts_fail(err, TS_E_INTERNAL, "kernel %s takes %u arguments, got %zu", kernel->name,
                        kernel->n_args, n_args);

@@ -183,6 +183,7 @@ static ts_status fresh(ts_device *device, size_t bytes, size_t capacity, int siz
     if (!reserve(device, capacity))
         return over_budget(device, bytes, err);
     ts_buffer *b = calloc(1, sizeof *b);
+    unsigned generation = atomic_load(&device->generation); /* before the context is read */
     cl_int rc = CL_OUT_OF_HOST_MEMORY;
     if (b)
         b->mem = allocate(device, capacity, &rc);
@@ -196,6 +197,7 @@ static ts_status fresh(ts_device *device, size_t bytes, size_t capacity, int siz
         return ts_fail_cl(err, device, rc, "allocate %zu bytes on %s", bytes, device->caps.name);
     }
     b->device = device;
+    b->generation = generation;
     b->capacity = capacity;
     b->size_class = size_class;
     *out = b;
@@ -241,6 +243,8 @@ ts_buffer *ts_buffer_ref(ts_buffer *buffer)
 static bool keep_locked(ts_device *device, ts_buffer *b)
 {
     uint64_t users = atomic_load_explicit(&b->used_by, memory_order_relaxed);
+    if (b->generation != atomic_load_explicit(&device->generation, memory_order_relaxed))
+        return false;
     if (b->size_class < 0 || (users >> OVERFLOW_SLOT) || ts_device_lost(device))
         return false;
     if (device->pooled_bytes + b->capacity > device->budget_bytes / 4)

@@ -345,6 +345,7 @@ static program_entry *add_locked(ts_device *device, const char *family, const ch
         free_program(p);
         return NULL;
     }
+    p->generation = atomic_load(&device->generation);
     p->next = device->programs;
     device->programs = p;
     return p;
@@ -379,6 +380,10 @@ ts_status ts_program_get(ts_device *device, const char *family, const char *opti
     cl_program cl = NULL;
     ts_status st = build_program(device, family, options, &cl, err);
     pthread_mutex_lock(&device->programs_lock);
+    if (st == TS_OK && p->generation != atomic_load(&device->generation)) {
+        clReleaseProgram(cl);
+        st = ts_fail(err, TS_E_DEVICE, "device %s was opened again", device->caps.name);
+    }
     if (st == TS_OK)
         *out = p->cl = cl;
     else
@@ -388,11 +393,34 @@ ts_status ts_program_get(ts_device *device, const char *family, const char *opti
     return st;
 }
 
+void ts_programs_retire(ts_device *device)
+{
+    pthread_mutex_lock(&device->programs_lock);
+    for (program_entry **link = &device->programs; *link;) {
+        program_entry *p = *link;
+        if (!p->cl) { /* its builder will see that it is too old */
+            link = &p->next;
+            continue;
+        }
+        *link = p->next;
+        p->next = device->old_programs;
+        device->old_programs = p;
+    }
+    pthread_mutex_unlock(&device->programs_lock);
+}
+
+static void free_programs(program_entry *list)
+{
+    while (list) {
+        program_entry *next = list->next;
+        free_program(list);
+        list = next;
+    }
+}
+
 void ts_programs_finish(ts_device *device)
 {
-    while (device->programs) {
-        program_entry *p = device->programs;
-        device->programs = p->next;
-        free_program(p);
-    }
+    free_programs(device->programs);
+    free_programs(device->old_programs);
+    device->programs = device->old_programs = NULL;
 }

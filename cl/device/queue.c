@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "cl/base/clock.h"
 #include "cl/base/size.h"
 #include "cl/device/device_internal.h"
 
@@ -25,6 +26,15 @@ static int take_slot(ts_device *device)
     return OVERFLOW_SLOT;
 }
 
+static cl_command_queue make_queue(ts_device *device, cl_int *rc)
+{
+    *rc = ts_cl_fault("clCreateCommandQueue");
+    if (*rc != CL_SUCCESS)
+        return NULL;
+    return clCreateCommandQueue(device->context, device->id,
+                                device->profiling ? CL_QUEUE_PROFILING_ENABLE : 0, rc);
+}
+
 ts_status ts_queue_create(ts_device *device, const char *name, ts_queue **out, ts_error *err)
 {
     ts_status st = ts_device_alive(device, err);
@@ -33,32 +43,70 @@ ts_status ts_queue_create(ts_device *device, const char *name, ts_queue **out, t
     ts_queue *q = calloc(1, sizeof *q);
     if (!q)
         return ts_fail(err, TS_E_NO_MEMORY, "command queue");
-    cl_int rc = ts_cl_fault("clCreateCommandQueue");
-    if (rc == CL_SUCCESS)
-        q->cl = clCreateCommandQueue(device->context, device->id,
-                                     device->profiling ? CL_QUEUE_PROFILING_ENABLE : 0, &rc);
+    unsigned generation = atomic_load(&device->generation); /* before the context is read */
+    cl_int rc;
+    q->cl = make_queue(device, &rc);
     if (rc != CL_SUCCESS) {
         free(q);
         return ts_fail_cl(err, device, rc, "command queue on %s", device->caps.name);
     }
     q->device = device;
+    q->generation = generation;
     q->slot = take_slot(device);
     snprintf(q->name, sizeof q->name, "%s", name ? name : "");
     *out = q;
     return TS_OK;
 }
 
-static void free_kernels(ts_queue *queue)
+static void free_kernels(ts_kernel *list)
 {
+    while (list) {
+        ts_kernel *next = list->next;
+        clReleaseKernel(list->cl);
+        free(list->key);
+        free(list);
+        list = next;
+    }
+}
+
+static void forget_events(ts_queue *queue)
+{
+    for (size_t i = 0; i < queue->n_events; i++)
+        if (queue->events[i])
+            clReleaseEvent(queue->events[i]);
+    queue->n_events = 0;
+}
+
+/* The device was opened again: a new command queue, and kernels are made anew when asked for. */
+static ts_status renew(ts_queue *queue, unsigned generation, ts_error *err)
+{
+    cl_int rc;
+    cl_command_queue cl = make_queue(queue->device, &rc);
+    if (rc != CL_SUCCESS)
+        return ts_fail_cl(err, queue->device, rc, "command queue on %s", queue->device->caps.name);
+    clReleaseCommandQueue(queue->cl);
+    queue->cl = cl;
+    queue->generation = generation;
+    forget_events(queue);
     for (int i = 0; i < N_KERNEL_BUCKETS; i++) {
         while (queue->kernels[i]) {
             ts_kernel *k = queue->kernels[i];
             queue->kernels[i] = k->next;
-            clReleaseKernel(k->cl);
-            free(k->key);
-            free(k);
+            k->next = queue->old_kernels;
+            queue->old_kernels = k;
         }
     }
+    ts_queue_idle(queue);
+    return TS_OK;
+}
+
+ts_status ts_queue_enter(ts_queue *queue, ts_error *err)
+{
+    ts_status st = ts_device_alive(queue->device, err);
+    if (st != TS_OK)
+        return st;
+    unsigned generation = atomic_load_explicit(&queue->device->generation, memory_order_acquire);
+    return generation == queue->generation ? TS_OK : renew(queue, generation, err);
 }
 
 void ts_queue_destroy(ts_queue *queue)
@@ -66,10 +114,14 @@ void ts_queue_destroy(ts_queue *queue)
     if (!queue)
         return;
     ts_device *device = queue->device;
-    clFinish(queue->cl);
+    bool current = queue->generation == atomic_load(&device->generation);
+    if (current && !ts_device_lost(device))
+        clFinish(queue->cl);
     ts_queue_idle(queue);
-    (void)ts_queue_take_device_us(queue);
-    free_kernels(queue);
+    forget_events(queue);
+    for (int i = 0; i < N_KERNEL_BUCKETS; i++)
+        free_kernels(queue->kernels[i]);
+    free_kernels(queue->old_kernels);
     clReleaseCommandQueue(queue->cl);
     if (ts_queue_current_slot(device) == queue->slot)
         current_slot = -1;
@@ -107,6 +159,19 @@ void ts_queue_idle(ts_queue *queue)
         atomic_store_explicit(&queue->device->slots[queue->slot].pending, 0, memory_order_release);
 }
 
+/* Around a call that waits, so that a device that hangs is noticed. */
+static void begin_wait(ts_queue *queue)
+{
+    if (queue->slot != OVERFLOW_SLOT)
+        atomic_store(&queue->device->slots[queue->slot].waiting_since_us, ts_now_us());
+}
+
+static void end_wait(ts_queue *queue)
+{
+    if (queue->slot != OVERFLOW_SLOT)
+        atomic_store(&queue->device->slots[queue->slot].waiting_since_us, 0);
+}
+
 void ts_queue_flush(ts_queue *queue)
 {
     (void)clFlush(queue->cl);
@@ -114,10 +179,12 @@ void ts_queue_flush(ts_queue *queue)
 
 ts_status ts_queue_finish(ts_queue *queue, ts_error *err)
 {
-    ts_status st = ts_device_alive(queue->device, err);
+    ts_status st = ts_queue_enter(queue, err);
     if (st != TS_OK)
         return st;
+    begin_wait(queue);
     cl_int rc = TS_CL(clFinish, queue->cl);
+    end_wait(queue);
     if (rc != CL_SUCCESS)
         return ts_fail_wait(err, queue->device, rc, "finish queue %s", queue->name);
     ts_queue_idle(queue);
@@ -179,7 +246,10 @@ static ts_status check_span(const char *what, ts_queue *queue, const ts_buffer *
     if (offset > buffer->bytes || bytes > buffer->bytes - offset)
         return ts_fail(err, TS_E_RANGE, "%s: bytes %zu to %zu of a buffer of %zu", what, offset,
                        offset + bytes, buffer->bytes);
-    return ts_device_alive(queue->device, err);
+    ts_status st = ts_queue_enter(queue, err);
+    if (st == TS_OK && buffer->generation != queue->generation)
+        st = ts_fail(err, TS_E_GONE, "%s: the memory was lost with its device", what);
+    return st;
 }
 
 static void count(atomic_uint_fast64_t *counter, size_t n)
@@ -194,8 +264,10 @@ ts_status ts_buffer_write(ts_queue *queue, ts_buffer *buffer, size_t offset, con
     if (st != TS_OK || bytes == 0)
         return st;
     ts_queue_uses(queue, buffer);
+    begin_wait(queue);
     cl_int rc = TS_CL(clEnqueueWriteBuffer, queue->cl, buffer->mem, CL_TRUE, offset, bytes, src, 0,
                       NULL, ts_queue_event(queue));
+    end_wait(queue);
     if (rc != CL_SUCCESS)
         return ts_fail_wait(err, queue->device, rc, "write %zu bytes", bytes);
     ts_queue_idle(queue);
@@ -210,8 +282,10 @@ ts_status ts_buffer_read(ts_queue *queue, ts_buffer *buffer, size_t offset, void
     if (st != TS_OK || bytes == 0)
         return st;
     ts_queue_uses(queue, buffer);
+    begin_wait(queue);
     cl_int rc = TS_CL(clEnqueueReadBuffer, queue->cl, buffer->mem, CL_TRUE, offset, bytes, dst, 0,
                       NULL, ts_queue_event(queue));
+    end_wait(queue);
     if (rc != CL_SUCCESS)
         return ts_fail_wait(err, queue->device, rc, "read %zu bytes", bytes);
     ts_queue_idle(queue);
@@ -271,9 +345,11 @@ ts_status ts_buffer_map(ts_queue *queue, ts_buffer *buffer, size_t offset, size_
     ts_queue_uses(queue, buffer);
     cl_int rc = ts_cl_fault("clEnqueueMapBuffer");
     void *mapped = NULL;
+    begin_wait(queue);
     if (rc == CL_SUCCESS)
         mapped = clEnqueueMapBuffer(queue->cl, buffer->mem, CL_TRUE, map_flags(mode), offset, bytes,
                                     0, NULL, ts_queue_event(queue), &rc);
+    end_wait(queue);
     if (rc != CL_SUCCESS)
         return ts_fail_wait(err, queue->device, rc, "map %zu bytes", bytes);
     ts_queue_idle(queue);
@@ -287,7 +363,7 @@ ts_status ts_buffer_map(ts_queue *queue, ts_buffer *buffer, size_t offset, size_
 
 void ts_buffer_unmap(ts_queue *queue, ts_buffer *buffer, void *mapped)
 {
-    if (!mapped)
+    if (!mapped || buffer->generation != queue->generation)
         return;
     ts_queue_uses(queue, buffer);
     /* Not to fail: what goes wrong here shows at the next call that waits. */
@@ -303,7 +379,7 @@ struct ts_pinned {
 
 ts_status ts_pinned_create(ts_queue *queue, size_t bytes, ts_pinned **out, ts_error *err)
 {
-    ts_status st = ts_device_alive(queue->device, err);
+    ts_status st = ts_queue_enter(queue, err);
     if (st != TS_OK)
         return st;
     ts_pinned *pinned = calloc(1, sizeof *pinned);

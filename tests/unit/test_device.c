@@ -226,7 +226,7 @@ static void build_errors_carry_the_log_and_the_line(void **state)
     ts_device *device = open_device(&(ts_device_options){.kernel_dir = dir});
     ts_queue *q = make_queue(device, "test");
     ts_kernel *k;
-    assert_int_equal(ts_queue_kernel(q, "bad", "", "bad", &k, &err), TS_E_DEVICE);
+    assert_int_equal(ts_queue_kernel(q, "bad", "", "bad", &k, &err), TS_E_INTERNAL);
     assert_non_null(err.detail);
     assert_non_null(strstr(err.detail, "no_such_name"));
     assert_non_null(strstr(err.detail, ":4:")); /* NVIDIA's compiler leaves the file's name out */
@@ -412,6 +412,59 @@ static void lost_device_fails_every_call(void **state)
     ts_device_close(device);
 }
 
+static void lost_device_is_opened_again(void **state)
+{
+    (void)state;
+    ts_error err = {0};
+    ts_device *device = open_device(NULL);
+    ts_queue *q = make_queue(device, "test");
+    ts_buffer *old, *fresh;
+    ts_kernel *stale, *k;
+    void *mapped;
+    uint8_t byte = 7;
+    CHECK_OK(ts_buffer_create(device, 100, &old, &err));
+    CHECK_OK(ts_queue_kernel(q, "elementwise", "", "elementwise_axpy", &stale, &err));
+    CHECK_OK(ts_buffer_map(q, old, 0, 100, TS_MAP_WRITE, &mapped, &err));
+    CHECK_OK(ts_device_recover(device, &err)); /* nothing to do */
+    ts_device_mark_lost(device);
+    CHECK_STATUS(TS_E_DEVICE, ts_queue_finish(q, &err));
+    CHECK_OK(ts_device_faults("clCreateContext@1:CL_DEVICE_NOT_AVAILABLE", 0, &err));
+    CHECK_STATUS(TS_E_DEVICE, ts_device_recover(device, &err));
+    assert_true(ts_device_lost(device));
+    CHECK_OK(ts_device_faults("clFinish@*1:CL_DEVICE_NOT_AVAILABLE,"
+                              "clEnqueueReadBuffer@1:CL_DEVICE_NOT_AVAILABLE",
+                              0, &err));
+    CHECK_STATUS(TS_E_DEVICE, ts_device_recover(device, &err)); /* fails its check */
+    assert_true(ts_device_lost(device));
+    CHECK_OK(ts_device_faults(NULL, 0, &err));
+    CHECK_OK(ts_device_recover(device, &err));
+    assert_false(ts_device_lost(device));
+    ts_buffer_unmap(q, old, mapped);
+    CHECK_STATUS(TS_E_GONE, ts_buffer_read(q, old, 0, &byte, 1, &err));
+    CHECK_STATUS(TS_E_GONE, ts_buffer_write(q, old, 0, &byte, 1, &err));
+    CHECK_OK(ts_buffer_create(device, 100, &fresh, &err));
+    CHECK_STATUS(TS_E_GONE, ts_buffer_copy(q, old, 0, fresh, 0, 1, &err));
+    CHECK_STATUS(TS_E_DEVICE, ts_launch(q, stale, 1, (size_t[]){1}, NULL,
+                                        TS_ARGS(TS_BUF(fresh), TS_BUF(fresh), TS_BUF(fresh),
+                                                TS_FLOAT(1), TS_ULONG(1)),
+                                        &err));
+    CHECK_OK(ts_queue_kernel(q, "elementwise", "", "elementwise_axpy", &k, &err));
+    CHECK_STATUS(TS_E_GONE, ts_launch(q, k, 1, (size_t[]){1}, NULL,
+                                      TS_ARGS(TS_BUF(fresh), TS_BUF(old), TS_BUF(fresh),
+                                              TS_FLOAT(1), TS_ULONG(1)),
+                                      &err));
+    assert_false(ts_device_lost(device));
+    ts_buffer_unref(old);
+    run_axpy(q, 33);
+    ts_buffer_unref(fresh);
+    assert_int_equal(ts_device_stalled_us(device), 0);
+    ts_device_stats stats;
+    ts_device_get_stats(device, &stats);
+    assert_int_equal(stats.used_bytes, 0);
+    ts_queue_destroy(q);
+    ts_device_close(device);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -426,6 +479,7 @@ int main(void)
         cmocka_unit_test(every_failing_call_is_reported_and_leaks_nothing),
         cmocka_unit_test(failed_allocation_is_tried_once_more),
         cmocka_unit_test(lost_device_fails_every_call),
+        cmocka_unit_test(lost_device_is_opened_again),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
