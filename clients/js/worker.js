@@ -242,9 +242,10 @@ export class Painter {
 
 /* Two pictures of one stream share a subscription that satisfies both. */
 function combined(s) {
-  const out = {};
+  const out = { scale: 0, max_fps: 0 };
   for (const { options } of s.shows.values()) {
-    for (const k of ['scale', 'max_fps']) if (options[k] !== undefined) out[k] = Math.max(out[k] ?? 0, options[k]);
+    out.scale = Math.max(out.scale, options.scale ?? 1);
+    out.max_fps = Math.max(out.max_fps, options.max_fps ?? 60);
     for (const k of ['quality', 'tier', 'delta']) if (options[k] !== undefined) out[k] = options[k];
   }
   return out;

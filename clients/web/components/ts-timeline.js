@@ -241,7 +241,7 @@ export class TsTimeline extends HTMLElement {
     g.font = `11px ${token('--font')}`;
     g.fillStyle = token('--fg-3');
     g.textBaseline = 'top';
-    if (!this.items.length) return;
+    if (this.items.length < 2) return;
     const n = Math.max(3, Math.min(8, Math.floor(W / 120)));
     let last = -1e9;
     for (let i = 0; i <= n; i++) {

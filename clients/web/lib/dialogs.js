@@ -13,6 +13,7 @@ export function dialog(title, body, buttons = [], cls = '') {
   d.addEventListener('click', (e) => { if (e.target === d) close(); });
   document.body.append(d);
   d.showModal();
+  d.querySelector('.body input, .body select, .body textarea, .primary')?.focus();
   return d;
 }
 
