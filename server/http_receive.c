@@ -201,12 +201,12 @@ static enum MHD_Result first_call(exchange *ex, const char *method, const char *
 static enum MHD_Result cut_off(exchange *ex)
 {
     const ts_error *e = &ex->error;
-    int status = ts_status_http(e->status == TS_OK ? TS_E_TOO_LARGE : e->status);
-    ts_metrics_add(ex->loop->http->app->metrics, TS_METRIC_http_rejected_total,
-                   ts_status_code(e->status), 1);
-    ts_peers_raw_answer(ex->conn->fd, status,
-                        status == 413 ? "Content Too Large" : "Request Refused",
-                        ts_status_code(e->status),
+    ts_status why = e->status == TS_OK ? TS_E_TOO_LARGE : e->status;
+    int status = ts_status_http(why);
+    ts_metrics_add(ex->loop->http->app->metrics, TS_METRIC_http_rejected_total, ts_status_code(why),
+                   1);
+    ts_peers_raw_answer(ex->conn->fd, status, MHD_get_reason_phrase_for((unsigned)status),
+                        ts_status_code(why),
                         *e->text ? e->text : "the request's body was refused while it came");
     ex->logged_status = status;
     ts_peers_linger(ex->loop->http->peers, ex->conn);

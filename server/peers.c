@@ -20,7 +20,7 @@
 
 enum {
     MAX_LINGERING = 256,
-    LINGER_BYTES = 65536,
+    LINGER_STEP_BYTES = 65536,
     LINGER_US = 1000000,
     TICK_US = 250000
 };
@@ -28,7 +28,6 @@ enum {
 typedef struct lingering {
     int fd;
     int64_t until_us;
-    size_t read_bytes;
 } lingering;
 
 struct ts_peers {
@@ -52,10 +51,11 @@ void ts_peers_raw_answer(int fd, int status, const char *reason, const char *cod
 {
     ts_buf body = {0}, text = {0};
     ts_buf_printf(&body,
-                  "{\"type\":\"about:blank\",\"title\":\"%s\",\"status\":%d,\"detail\":", reason,
-                  status);
+                  "{\"type\":\"about:blank\",\"title\":\"%s\",\"status\":%d,\"code\":\"%s\",",
+                  reason, status, code);
+    ts_buf_str(&body, "\"detail\":");
     ts_json_write_string(detail, &body);
-    ts_buf_printf(&body, ",\"code\":\"%s\",\"error\":", code);
+    ts_buf_str(&body, ",\"error\":");
     ts_json_write_string(detail, &body);
     ts_buf_str(&body, "}");
     ts_buf_printf(&text,
@@ -65,10 +65,9 @@ void ts_peers_raw_answer(int fd, int status, const char *reason, const char *cod
                   status, reason, body.len);
     ts_buf_append(&text, body.data, body.len);
     /* Whatever does not fit the socket's buffer is lost: nobody may wait here. */
-    if (!body.failed && !text.failed) {
-        ssize_t sent = send(fd, text.data, text.len, MSG_NOSIGNAL | MSG_DONTWAIT);
-        (void)sent;
-    }
+    ssize_t sent =
+        body.failed || text.failed ? 0 : send(fd, text.data, text.len, MSG_NOSIGNAL | MSG_DONTWAIT);
+    (void)sent;
     ts_buf_finish(&body);
     ts_buf_finish(&text);
 }
@@ -81,23 +80,25 @@ static void linger_locked(ts_peers *peers, int fd)
     if (copy < 0)
         return;
     shutdown(copy, SHUT_WR);
-    peers->linger[peers->n_linger++] = (lingering){copy, ts_now_us() + LINGER_US, 0};
+    peers->linger[peers->n_linger++] = (lingering){copy, ts_now_us() + LINGER_US};
 }
 
-/* Read and discard; true when this one is done with. */
+/*
+ * Read and discard; true when this one is done with. What a step does not take keeps the client
+ * waiting, not failing: it finds the answer while its sending is held up.
+ */
 static bool linger_step(lingering *one, int64_t now)
 {
     char scrap[16384];
-    for (;;) {
+    for (size_t taken = 0; taken < LINGER_STEP_BYTES;) {
         ssize_t n = recv(one->fd, scrap, sizeof scrap, MSG_DONTWAIT);
-        if (n > 0)
-            one->read_bytes += (size_t)n;
-        if (n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR) || now > one->until_us ||
-            one->read_bytes > LINGER_BYTES)
+        if (n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR))
             return true;
         if (n < 0)
-            return false;
+            break;
+        taken += (size_t)n;
     }
+    return now > one->until_us;
 }
 
 static void linger_all_locked(ts_peers *peers, int64_t now)

@@ -181,6 +181,21 @@ def test_a_refused_large_body_gets_its_answer(start_server):
             assert answer.startswith(b"HTTP/1.1 413 "), answer[:60]
 
 
+def test_a_body_refused_while_it_comes_is_answered_in_json(server):
+    """Blocking clients that only look once all is sent get the answer too, quotes and all."""
+    import http.client
+    for _ in range(3):
+        c = http.client.HTTPConnection(server.host, server.port, timeout=10)
+        c.request("PUT", "/v1/tensors/cut?dtype=u8&shape=40", body=(b"x" * 10000 for _ in range(100)),
+                  headers={"Content-Type": "application/octet-stream"}, encode_chunked=True)
+        r = c.getresponse()
+        body = json.loads(r.read())
+        assert r.status == 400 and body["code"] == "size-mismatch" and body["title"] == "Bad Request"
+        assert r.getheader("Connection") == "close"
+        c.close()
+    assert server.get("/v1/tensors/cut").status_code == 404
+
+
 def test_pipelined_mixed_requests_stay_in_order(edge):
     one = (b"POST /v1/tickets HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
            b"Content-Length: 2\r\n\r\n{}")
