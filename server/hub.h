@@ -70,6 +70,8 @@ void ts_stream_count_sent(ts_stream *stream, uint64_t frames, uint64_t bytes, ui
 bool ts_stream_busy(ts_stream *stream);
 /** The source has something new (for sources). Thread: any, without blocking. */
 void ts_stream_touch(ts_stream *stream);
+/** Tell every watcher what happened ("ended"), for sources. Thread: any, without hub_lock. */
+void ts_stream_tell(ts_stream *stream, const char *event);
 /** Count what a source lost of its own accord ("budget", "memory"). */
 void ts_stream_count_drop(ts_stream *stream, const char *reason);
 /**

@@ -15,6 +15,8 @@ enum {
 
 typedef struct clip_source {
     ts_app *app;
+    ts_stream *stream;
+    bool ended; /* told, once */
     char id[TS_NAME_MAX + 1];
     bool loop;
     double fps;               /* 0: the clip's */
@@ -47,6 +49,7 @@ static ts_status clip_open(const ts_source_env *env, const json_t *source, void 
     if (!c)
         return ts_fail(err, TS_E_NO_MEMORY, "source");
     c->app = env->app;
+    c->stream = env->stream;
     c->loop = loop;
     c->fps = fps;
     atomic_store(&c->shown, -1);
@@ -82,8 +85,15 @@ static void advance(clip_source *c, int64_t now_us)
     }
     int64_t n = (int64_t)((double)(now_us - start) * fps * 1e-6), last = c->clip->frames - 1;
     if (!c->loop && n >= last) {
+        /* The last frame has its time too; the end is told after it. */
+        int64_t end = start + (int64_t)((double)(last + 1) * 1e6 / fps);
+        bool over = now_us >= end;
         atomic_store(&c->shown, last);
-        atomic_store(&c->next_us, INT64_MAX);
+        atomic_store(&c->next_us, over ? INT64_MAX : end);
+        if (over && !c->ended) {
+            c->ended = true;
+            ts_stream_tell(c->stream, "ended");
+        }
         return;
     }
     atomic_store(&c->shown, n);

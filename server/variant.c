@@ -469,6 +469,13 @@ void stream_event_locked(ts_stream *s, const char *event)
                     w->sink->event(w->sink, event);
 }
 
+void ts_stream_tell(ts_stream *s, const char *event)
+{
+    pthread_mutex_lock(&s->hub->hub_lock);
+    stream_event_locked(s, event);
+    pthread_mutex_unlock(&s->hub->hub_lock);
+}
+
 /* ---- the history's own watch: with `history`, frames are made though nobody looks ---- */
 
 void stream_watch_history_end_locked(ts_stream *s)

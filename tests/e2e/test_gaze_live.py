@@ -156,6 +156,27 @@ def test_a_clip_is_played_by_the_clock(server):
         assert (np.array(Image.open(io.BytesIO(payload)).convert("RGBA")) == a[n]).all()
 
 
+def test_the_end_of_a_clip_is_told(server):
+    clip = server.post("/v1/clips?test=pan&width=64&height=48&frames=4&fps=10").json()["id"]
+    server.put("/v1/streams/e", json={"source": {"clip": clip}})
+
+    async def work(client):
+        steps = []
+        while True:
+            data = await asyncio.wait_for(client.socket.recv(), 20)
+            if isinstance(data, str):
+                message = json.loads(data)
+                if message["type"] == "event" and message["event"] == "ended":
+                    return steps
+                continue
+            header, _ = split(data)
+            await client.socket.send(json.dumps({"type": "ack", "seq": header["seq"]}))
+            steps.append(header["step"])
+
+    steps = live(server, "e", work)
+    assert steps[-1] == 3 and steps == sorted(steps)
+
+
 def test_gaze_over_a_clip_and_a_stream(server):
     a = np.stack(frames())
     t, h, w, _ = a.shape
