@@ -248,6 +248,14 @@ bool ts_stream_auto_quality(ts_stream *s)
     return yes;
 }
 
+double ts_stream_max_fps(ts_stream *s)
+{
+    pthread_mutex_lock(&s->hub->hub_lock);
+    double fps = s->output.max_fps;
+    pthread_mutex_unlock(&s->hub->hub_lock);
+    return fps;
+}
+
 /* ---- the table ---- */
 
 ts_stream *hub_find_locked(ts_hub *hub, const char *name)

@@ -62,6 +62,8 @@ const char *ts_stream_name(const ts_stream *stream);
 json_t *ts_stream_json(ts_stream *stream);
 /** Whether output.quality is "auto". */
 bool ts_stream_auto_quality(ts_stream *stream);
+/** output.max_fps. */
+double ts_stream_max_fps(ts_stream *stream);
 /** Everything that GET …/metrics answers. */
 json_t *ts_stream_metrics(ts_stream *stream);
 /** Count what left for subscribers, and frames that a subscriber was too slow for. */

@@ -61,8 +61,9 @@ struct subscriber {
     subscriber_wish wish;
     json_t *patch; /* own view over the stream's, or NULL */
     subscriber_mode mode;
-    bool stale;   /* the stream's configuration changed since it chose its variant */
-    bool pending; /* the group's frame was not sent yet */
+    bool stale;        /* the stream's configuration changed since it chose its variant */
+    bool pending;      /* the group's frame was not sent yet */
+    bool held_by_rate; /* pending for its own max_fps, not for an acknowledgement */
     bool has_last;
     uint64_t last_seq;
     struct {
@@ -72,6 +73,7 @@ struct subscriber {
     } unacked[CREDIT];
     int n_unacked;
     int64_t next_send_us;
+    double stream_fps; /* the stream's max_fps */
     uint64_t dropped, dropped_total, sent;
     double rtt_ms; /* newest; 0: none */
     int slow_acks; /* in a row */

@@ -61,15 +61,26 @@ static void group_free(group *g)
     free(g);
 }
 
+/* The rate that a subscriber can use; 0: the stream's. */
+static double subscriber_fps(const subscriber *sub)
+{
+    double fps = sub->wish.max_fps;
+    if (!sub->wish.adaptive)
+        return fps;
+    const ts_level *level = &ts_ladder[sub->ladder.level];
+    if (level->fps_fraction >= 1)
+        return fps;
+    fps = (fps > 0 ? fps : sub->stream_fps) * level->fps_fraction;
+    return fps > 1 ? fps : 1;
+}
+
 static void group_update_load(group *g)
 {
     double fps = 0;
     size_t n = 0;
     for (const subscriber *m = g->members; m; m = m->next_member) {
-        double f = m->wish.max_fps;
+        double f = subscriber_fps(m);
         n++;
-        if (m->wish.adaptive && f > 0)
-            f *= ts_ladder[m->ladder.level].fps_fraction;
         if (f <= 0)
             fps = HUGE_VAL;
         else if (f > fps)
@@ -90,12 +101,14 @@ static void group_take_frame(group *g)
     for (subscriber *m = g->members; m; m = m->next_member) {
         if (m->mode != MODE_LIVE)
             continue;
-        m->tick_offered++;
         if (m->pending) {
             m->dropped++;
             m->dropped_total++;
-            m->tick_dropped++;
             g->dropped++;
+        }
+        if (m->pending && !m->held_by_rate) { /* its own max_fps is no sign of a slow link */
+            m->tick_dropped++;
+            m->tick_offered++;
         }
         m->pending = true;
         subscriber_pump(m);
@@ -251,6 +264,7 @@ ts_status subscriber_rewatch(subscriber *sub, ts_error *err)
     ts_status st = group_get(sub, &g, err);
     if (st != TS_OK)
         return st;
+    sub->stream_fps = ts_stream_max_fps(sub->stream);
     if (g != sub->group) {
         if (sub->group)
             group_leave(sub);
@@ -336,23 +350,12 @@ static void send_frame(subscriber *sub, ts_frame *frame, bool replay, int64_t no
     }
     sub->dropped = 0;
     sub->sent++;
+    sub->tick_offered++;
     sub->frame_bytes += ((double)bytes - sub->frame_bytes) / (sub->sent < 8 ? sub->sent : 8);
     if (sub->group) {
         sub->group->sent++;
         sub->group->bytes += bytes;
     }
-}
-
-static double subscriber_fps(const subscriber *sub)
-{
-    double fps = sub->wish.max_fps;
-    if (!sub->wish.adaptive)
-        return fps;
-    const ts_level *level = &ts_ladder[sub->ladder.level];
-    if (level->fps_fraction >= 1)
-        return fps;
-    fps = (fps > 0 ? fps : 60) * level->fps_fraction;
-    return fps > 1 ? fps : 1;
 }
 
 /* Keep the rhythm of max_fps; a pause does not earn a burst. */
@@ -401,10 +404,12 @@ void subscriber_pump(subscriber *sub)
         sub->pending = false;
         return;
     }
+    sub->held_by_rate = false;
     if (sub->n_unacked >= credit(sub))
         return;
     int64_t now = ts_now_us();
     if (now < sub->next_send_us) {
+        sub->held_by_rate = true;
         ts_conn_set_due(sub->session->conn, sub->next_send_us);
         return;
     }
