@@ -492,10 +492,29 @@ static void wait_locked(ts_hub *hub, int64_t until_us)
     pthread_cond_timedwait(&hub->work, &hub->hub_lock, &until);
 }
 
+static bool is_stopping(void *arg)
+{
+    ts_hub *hub = arg;
+    pthread_mutex_lock(&hub->hub_lock);
+    bool stopping = hub->stopping;
+    pthread_mutex_unlock(&hub->hub_lock);
+    return stopping;
+}
+
+/* Kernels of the usual pictures are compiled now, not when the first viewer waits. */
+static void warm_up(ts_hub *hub)
+{
+    ts_error err = {0};
+    if (hub->queue && ts_viz_warm(hub->queue, is_stopping, hub, &err) != TS_OK)
+        ts_log(TS_LOG_WARN, "viz", "warm-up error=\"%s\"", err.text);
+    ts_error_clear(&err);
+}
+
 void render_main(void *arg)
 {
     ts_hub *hub = arg;
     int64_t clean_at = 0;
+    warm_up(hub);
     pthread_mutex_lock(&hub->hub_lock);
     while (!hub->stopping) {
         int64_t wake, now = ts_now_us();

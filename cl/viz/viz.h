@@ -59,6 +59,13 @@ TS_CHECKED ts_status ts_viz_probe(ts_viz *viz, ts_queue *queue, const ts_viz_inp
                                   double y, json_t **out, ts_error *err);
 
 /**
+ * Draw the commonest pictures once, so that their kernels are compiled before somebody waits for
+ * them. `stop` (may be NULL) is asked between the steps. Thread: the queue's.
+ */
+TS_CHECKED ts_status ts_viz_warm(ts_queue *queue, bool (*stop)(void *arg), void *arg,
+                                 ts_error *err);
+
+/**
  * A grey card with centred text lines, for streams without a source or with a broken one. No device
  * needed. Owner: caller has one reference.
  */

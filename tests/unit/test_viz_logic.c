@@ -560,6 +560,22 @@ static void steady_frames_allocate_nothing(void **state)
     ts_viz_destroy(viz);
 }
 
+static bool at_once(void *arg)
+{
+    ++*(int *)arg;
+    return true;
+}
+
+static void warming_up_can_be_stopped(void **state)
+{
+    (void)state;
+    ts_error err = {0};
+    int asked = 0;
+    CHECK_OK(ts_viz_warm(gpu.queue, at_once, &asked, &err));
+    assert_int_equal(asked, 1);
+    CHECK_OK(ts_viz_warm(gpu.queue, NULL, NULL, &err));
+}
+
 static void card_has_text_in_every_format(void **state)
 {
     (void)state;
@@ -609,6 +625,7 @@ int main(void)
         cmocka_unit_test(comparison_reports_numbers),
         cmocka_unit_test(tensors_stay_on_the_device),
         cmocka_unit_test(steady_frames_allocate_nothing),
+        cmocka_unit_test(warming_up_can_be_stopped),
         cmocka_unit_test(card_has_text_in_every_format),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
