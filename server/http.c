@@ -185,15 +185,15 @@ ts_status ts_http_reload(ts_http *http, ts_error *err)
 static ts_status start_loop(ts_http *http, loop *self, ts_error *err)
 {
     const ts_options *options = &http->app->options;
+    size_t memory = (size_t)options->max_header + CONNECTION_EXTRA;
     self->http = http;
     self->daemon = MHD_start_daemon(
         MHD_USE_EPOLL_INTERNAL_THREAD | MHD_USE_TURBO | MHD_USE_NO_LISTEN_SOCKET | MHD_USE_ITC |
             MHD_ALLOW_SUSPEND_RESUME | MHD_ALLOW_UPGRADE | MHD_USE_ERROR_LOG,
         0, NULL, NULL, on_request, self, MHD_OPTION_EXTERNAL_LOGGER, on_log, self,
         MHD_OPTION_CONNECTION_LIMIT, (unsigned)options->max_connections + 64,
-        MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_MEMORY,
-        MHD_OPTION_CONNECTION_MEMORY_INCREMENT, (size_t)(CONNECTION_MEMORY / 2),
-        MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)(options->keepalive_timeout + 0.999),
+        MHD_OPTION_CONNECTION_MEMORY_LIMIT, memory, MHD_OPTION_CONNECTION_MEMORY_INCREMENT,
+        memory / 2, MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)(options->keepalive_timeout + 0.999),
         MHD_OPTION_NOTIFY_COMPLETED, on_completed, self, MHD_OPTION_NOTIFY_CONNECTION,
         on_connection, self, MHD_OPTION_URI_LOG_CALLBACK, on_request_line, self,
         MHD_OPTION_UNESCAPE_CALLBACK, keep_escapes, NULL, MHD_OPTION_END);

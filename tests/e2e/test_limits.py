@@ -81,7 +81,7 @@ def test_a_thousand_kept_connections(start_server):
         for s in held:
             assert s.recv(65536).startswith(b"HTTP/1.1 200")
         each = (resident(server) - base) / 1000
-        assert server.get("/v1/server").json()["build"]["sanitizers"] or each < 100 << 10, f"{each / 1024:.0f} KiB for each kept connection"
+        assert server.get("/v1/server").json()["build"]["sanitizers"] or each < 64 << 10, f"{each / 1024:.0f} KiB for each kept connection"
         before = cpu_seconds(server)
         time.sleep(2)
         assert cpu_seconds(server) - before < 0.3, "idle connections cost time"
