@@ -149,3 +149,31 @@ kernel void move_pad(global const float *x, ulong xo, global float *y, ulong yo,
         y[yo + i] = at < 0 ? value : x[xo + at];
     }
 }
+
+/*
+ * Add a weighted tile: y[p][y0+i][x0+j] += x[p][i][j]·wy[i]·wx[j]; x: [planes][h][w], y:
+ * [planes][H][W]. gid 0 walks the tile's rows of all planes.
+ */
+kernel void move_blend(global const float *x, ulong xo, global const float *wy,
+                       global const float *wx, global float *y, ulong yo, int h, int w, int big_h,
+                       int big_w, int y0, int x0, ulong rows)
+{
+#ifdef TS_CPU
+    TS_PIECE(rows, first, last);
+    for (ulong r = first; r < last; ++r) {
+        const int i = r % h;
+        global const float *from = x + xo + r * w;
+        global float *to = y + yo + (r / h * big_h + y0 + i) * big_w + x0;
+        for (int j = 0; j < w; ++j)
+            to[j] = fma(from[j], wy[i] * wx[j], to[j]);
+    }
+#else
+    TS_EACH(e, rows * w)
+    {
+        const ulong r = e / w;
+        const int i = r % h, j = e % w;
+        global float *to = y + yo + (r / h * big_h + y0 + i) * big_w + x0 + j;
+        *to = fma(x[xo + e], wy[i] * wx[j], *to);
+    }
+#endif
+}

@@ -269,3 +269,35 @@ ts_status ts_op_pad(ts_ops *ops, const ts_arr *x, const int64_t *front, ts_pad_m
                                TS_FLOAT(value), TS_ULONG(n)),
                        err);
 }
+
+ts_status ts_op_blend(ts_ops *ops, const ts_arr *x, const ts_arr *row_weight,
+                      const ts_arr *col_weight, int64_t top, int64_t left, ts_arr *y, ts_error *err)
+{
+    const ts_arr *all[] = {x, row_weight, col_weight, y};
+    static const char *const names[] = {"x", "row_weight", "col_weight", "y"};
+    ts_status st = TS_OK;
+    for (int i = 0; i < 4 && st == TS_OK; i++)
+        st = ts_ops_want_f32("blend", names[i], all[i], err);
+    if (st != TS_OK)
+        return st;
+    int rank = x->shape.rank;
+    bool fits = rank >= 2 && y->shape.rank == rank;
+    for (int d = 0; d < rank - 2 && fits; d++)
+        fits = x->shape.dim[d] == y->shape.dim[d];
+    int64_t h = fits ? x->shape.dim[rank - 2] : 0, w = fits ? x->shape.dim[rank - 1] : 0;
+    int64_t big_h = fits ? y->shape.dim[rank - 2] : 0, big_w = fits ? y->shape.dim[rank - 1] : 0;
+    if (!fits || top < 0 || left < 0 || top + h > big_h || left + w > big_w ||
+        ts_arr_elements(row_weight) != h || ts_arr_elements(col_weight) != w)
+        return ts_fail(err, TS_E_SHAPE, "blend: %s at %lld, %lld of %s",
+                       ts_shape_text(&x->shape, (char[96]){0}, 96), (long long)top, (long long)left,
+                       ts_shape_text(&y->shape, (char[96]){0}, 96));
+    int64_t n = ts_arr_elements(x);
+    if (!n)
+        return TS_OK;
+    return ts_ops_flat(ops, "move", "move_blend", ops->cpu ? n / w : n,
+                       ops->cpu ? GRAIN / w + 1 : 1,
+                       TS_ARGS(TS_OP_ARR(x), TS_BUF(row_weight->buffer), TS_BUF(col_weight->buffer),
+                               TS_OP_ARR(y), TS_INT(h), TS_INT(w), TS_INT(big_h), TS_INT(big_w),
+                               TS_INT(top), TS_INT(left), TS_ULONG(n / w)),
+                       err);
+}

@@ -41,6 +41,15 @@ typedef enum ts_pad_mode {
 TS_CHECKED ts_status ts_op_pad(ts_ops *ops, const ts_arr *x, const int64_t *front, ts_pad_mode mode,
                                float value, ts_arr *y, ts_error *err);
 
+/**
+ * Add a weighted tile at (top, left): y[…,top+i,left+j] += x[…,i,j]·row_weight[i]·col_weight[j].
+ *
+ * Shapes: x: […,h,w], y: […,H,W] with the same leading dims; weights: [h] and [w], f32.
+ */
+TS_CHECKED ts_status ts_op_blend(ts_ops *ops, const ts_arr *x, const ts_arr *row_weight,
+                                 const ts_arr *col_weight, int64_t top, int64_t left, ts_arr *y,
+                                 ts_error *err);
+
 #ifdef __cplusplus
 }
 #endif

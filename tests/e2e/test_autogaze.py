@@ -117,3 +117,37 @@ def test_command_line(tmp_path):
     assert p.returncode == 0, p.stderr
     lines = [json.loads(line) for line in p.stdout.splitlines() if line.strip()]
     assert [x["tokens"] for x in lines if "tokens" in x] == [f["tokens"] for f in run["frames"]]
+
+
+def test_live_frames_are_looked_at_one_by_one(loaded):
+    import asyncio
+    import struct
+
+    import websockets
+
+    run = RUNS["birds384x216.budget.f32"]
+    body = {"source": {"gaze": {"mask_source": "autogaze", "model": "gaze", "geometry": "native",
+                                "max_gaze_tokens_each_frame": run["max_tokens"], "input": {"push": True}}},
+            "output": {"lossless": True}}
+    r = loaded.put("/v1/streams/live", json=body)
+    assert r.status_code == 201, r.text
+
+    async def play():
+        async with websockets.connect(f"{loaded.ws_url}/v1/streams/live/ws", max_size=None) as ws:
+            ratios = []
+            for i, f in enumerate(frames("birds384x216")):
+                head = json.dumps({"type": "frame", "dtype": "u8", "shape": list(f.shape), "step": i}).encode()
+                await ws.send(struct.pack("<I", len(head)) + head + f.tobytes())
+                while True:
+                    m = await asyncio.wait_for(ws.recv(), 60)
+                    if isinstance(m, bytes):
+                        n = struct.unpack("<I", m[:4])[0]
+                        h = json.loads(m[4:4 + n])
+                        if h["step"] == i and "gaze_ratio" in h["metrics"]:
+                            ratios.append(h["metrics"]["gaze_ratio"])
+                            break
+            return ratios
+
+    got = asyncio.run(play())
+    want = [x["mask_ratio"] for x in run["reconstruction"]]
+    assert np.allclose(got, want, atol=1e-9), (got, want)

@@ -224,3 +224,30 @@ def test_a_directory_that_appears_is_loaded(ready):
             break
         time.sleep(0.1)
     assert ready.get("/v1/models/appeared").json()["state"] == "READY"
+
+
+def test_unloading_while_decoding_is_clean(ready):
+    import threading
+
+    put(ready, "busy", tar_of(MNIST))
+    stop, odd = threading.Event(), []
+
+    def decode():
+        import requests
+        with requests.Session() as s:
+            while not stop.is_set():
+                r = s.post(ready.url + "/v1/models/busy/decode", json={"z": [[0, 0]] * 50}, headers={"Accept": "image/webp"})
+                if r.status_code not in (200, 404, 503):
+                    odd.append((r.status_code, r.text[:200]))
+
+    threads = [threading.Thread(target=decode) for _ in range(4)]
+    for t in threads:
+        t.start()
+    for _ in range(5):
+        assert ready.delete("/v1/models/busy").status_code == 204
+        assert put(ready, "busy", tar_of(MNIST)).status_code == 201
+    stop.set()
+    for t in threads:
+        t.join()
+    assert not odd, odd
+    assert ready.get("/livez").status_code == 200

@@ -1,5 +1,6 @@
 /* Transposes, slices, concatenation, expansion, gathers and padding against plain loops. */
 #include "cl/ops/move.h"
+#include "cl/ops/pointwise.h"
 #include "tests/ref/ref_ops.h"
 #include "tests/support/check.h"
 #include "tests/support/opsfix.h"
@@ -117,6 +118,42 @@ static void every_padding_matches(void **state)
     free(x);
 }
 
+/* Two tiles that overlap by four columns, with weights that sum to 1, make the whole again. */
+static void blended_tiles_make_the_whole(void **state)
+{
+    ts_opsfix *f = *state;
+    ts_error err = {0};
+    enum {
+        P = 2,
+        H = 5,
+        W = 20,
+        T = 12
+    };
+    float *x = ts_opsfix_random(1, -1, 1, P * H * W), part[P * H * T], ones[H], ramp[2][T];
+    ts_arr y = ts_opsfix_new(f, &TS_SHAPE(P, H, W)), dw[2], rows;
+    for (int i = 0; i < H; i++)
+        ones[i] = 1;
+    for (int j = 0; j < T; j++) {
+        ramp[0][j] = j < 8 ? 1 : 1 - ((float)(j - 8) + 0.5f) / 4;
+        ramp[1][j] = j < 4 ? ((float)j + 0.5f) / 4 : 1;
+    }
+    rows = ts_opsfix_up(f, &TS_SHAPE(H), ones);
+    CHECK_OK(ts_op_fill(f->ops, &y, 0, &err));
+    for (int t = 0; t < 2; t++) {
+        for (int i = 0; i < P * H * T; i++)
+            part[i] = x[i / T * W + 8 * t + i % T];
+        ts_arr tile = ts_opsfix_up(f, &TS_SHAPE(P, H, T), part);
+        dw[t] = ts_opsfix_up(f, &TS_SHAPE(T), ramp[t]);
+        CHECK_OK(ts_op_blend(f->ops, &tile, &rows, &dw[t], 0, 8 * t, &y, &err));
+        CHECK_STATUS(TS_E_SHAPE, ts_op_blend(f->ops, &tile, &rows, &dw[t], 1, 0, &y, &err));
+        ts_arr_free(&tile);
+        ts_arr_free(&dw[t]);
+    }
+    ts_opsfix_check(f, &y, x, 1e-6, 0, "blend");
+    ts_arr_free(&rows);
+    free(x);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -125,6 +162,7 @@ int main(void)
         cmocka_unit_test(parts_are_joined),
         cmocka_unit_test(rows_are_gathered),
         cmocka_unit_test(every_padding_matches),
+        cmocka_unit_test(blended_tiles_make_the_whole),
     };
     return cmocka_run_group_tests(tests, ts_opsfix_setup, ts_opsfix_teardown);
 }

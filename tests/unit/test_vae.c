@@ -213,6 +213,43 @@ static void autoencoder_kl_decodes_and_encodes_as_recorded(void **state)
     ts_golden_close(&g);
 }
 
+/* Tiles see only their part, so the result differs a little; seams and edges must not show. */
+static void large_latents_are_decoded_in_tiles(void **state)
+{
+    ts_opsfix *f = *state;
+    ts_error err = {0};
+    ts_model *model = load(f, GOLDEN "kl-tiny");
+    ts_vae *vae = ts_vae_of(model);
+    enum {
+        H = 40,
+        W = 28,
+        N = 3 * 4 * H * W
+    };
+    float *z = calloc(4 * H * W, sizeof *z), *whole = calloc(N, 4), *tiled = calloc(N, 4);
+    for (int i = 0; i < 4 * H * W; i++) /* smooth, the same everywhere on average */
+        z[i] = sinf((float)(i % W) * 0.9f + (float)(i / W)) * 2;
+    ts_arr dz = {0}, image;
+    CHECK_OK(ts_arr_from_host(ts_vae_ops(vae), TS_F32, &TS_SHAPE(1, 4, H, W), z, &dz, &err));
+    CHECK_OK(ts_vae_decode_array(vae, &dz, &image, &err));
+    CHECK_OK(ts_arr_read(ts_vae_ops(vae), &image, whole, &err));
+    ts_vae_set_tile(vae, 16);
+    CHECK_OK(ts_vae_decode_array(vae, &dz, &image, &err));
+    assert_true(ts_shape_equal(&image.shape, &TS_SHAPE(1, 3, 2 * H, 2 * W)));
+    CHECK_OK(ts_arr_read(ts_vae_ops(vae), &image, tiled, &err));
+    double s = 0, m = 0;
+    for (int i = 0; i < N; i++) {
+        s += (whole[i] - tiled[i]) * (whole[i] - tiled[i]);
+        m += whole[i] * whole[i];
+    }
+    if (!(s < 0.02 * m))
+        fail_msg("tiles differ from the whole by %g of its power", s / m);
+    ts_arr_free(&dz);
+    free(z);
+    free(whole);
+    free(tiled);
+    ts_model_destroy(model);
+}
+
 /* Taps run the unfused twin: its picture must equal the fused one, and its taps feed each other. */
 static void taps_of_fused_layers_come_from_an_equal_network(void **state)
 {
@@ -515,6 +552,7 @@ int main(void)
         cmocka_unit_test(extreme_latents_stay_finite),
         cmocka_unit_test(pictures_encode_as_recorded),
         cmocka_unit_test(autoencoder_kl_decodes_and_encodes_as_recorded),
+        cmocka_unit_test(large_latents_are_decoded_in_tiles),
         cmocka_unit_test(taps_of_fused_layers_come_from_an_equal_network),
         cmocka_unit_test(the_full_width_decoder_gives_the_recorded_pictures),
         cmocka_unit_test(vaeq_files_load_in_every_mode),

@@ -8,6 +8,7 @@
 #include "cl/base/log.h"
 #include "cl/models/vae/vae_internal.h"
 #include "cl/models/vae/vaeq.h"
+#include "cl/ops/move.h"
 #include "cl/ops/pointwise.h"
 
 enum {
@@ -165,6 +166,7 @@ static void destroy(ts_model *model)
     ts_net_destroy(vae->encoder.net);
     ts_net_destroy(vae->plain.net);
     ts_buffer_unref(vae->moments);
+    ts_arr_free(&vae->whole);
     ts_ops_destroy(vae->ops);
     json_decref(vae->base.info.config);
     json_decref(vae->config);
@@ -187,6 +189,7 @@ static ts_status load(ts_queue *queue, const char *directory, const json_t *conf
         return ts_fail(err, TS_E_NO_MEMORY, "model");
     vae->base.ops = &ts_vae_model_ops;
     vae->base.queue = queue;
+    vae->tile = 64;
     vae->directory = strdup(directory);
     vae->config = json_deep_copy(config);
     ts_status st = vae->directory && vae->config ? TS_OK : ts_fail(err, TS_E_NO_MEMORY, "model");
@@ -237,12 +240,109 @@ ts_status ts_vae_image_shape(ts_vae *vae, const ts_shape *z, ts_shape *image, ts
     return TS_OK;
 }
 
+/* ---- large latents in tiles ---- */
+
+void ts_vae_set_tile(ts_vae *vae, int64_t side)
+{
+    vae->tile = side < 4 ? 4 : side;
+}
+
+/* Where tile i of `n` begins: a quarter overlaps, the last one ends at the edge. */
+static int64_t tile_start(int64_t i, int64_t n, int64_t tile, int64_t size)
+{
+    int64_t step = tile - tile / 4;
+    return i + 1 == n ? size - tile : i * step;
+}
+
+static int64_t tile_count(int64_t tile, int64_t size)
+{
+    int64_t step = tile - tile / 4;
+    return size <= tile ? 1 : (size - tile + step - 1) / step + 1;
+}
+
+/* Weights of one axis of a tile: linear ramps where the neighbours overlap, which sum to 1. */
+static ts_status ramp(ts_vae *vae, int64_t i, int64_t n, int64_t tile, int64_t size, int64_t scale,
+                      ts_arr *out, ts_error *err)
+{
+    int64_t start = tile_start(i, n, tile, size), len = tile * scale;
+    int64_t before = i > 0 ? (tile_start(i - 1, n, tile, size) + tile - start) * scale : 0;
+    int64_t after = i + 1 < n ? (start + tile - tile_start(i + 1, n, tile, size)) * scale : 0;
+    float *w = calloc((size_t)len, sizeof *w);
+    if (!w)
+        return ts_fail(err, TS_E_NO_MEMORY, "tile");
+    for (int64_t k = 0; k < len; k++) {
+        double v = 1;
+        if (k < before)
+            v = ((double)k + 0.5) / (double)before;
+        if (k >= len - after)
+            v *= 1 - ((double)(k - (len - after)) + 0.5) / (double)after;
+        w[k] = (float)v;
+    }
+    ts_status st = ts_arr_from_host(vae->ops, TS_F32, &TS_SHAPE(len), w, out, err);
+    free(w);
+    return st;
+}
+
+static ts_status decode_tile(ts_vae *vae, const ts_arr *z, const int64_t at[2],
+                             const int64_t tile[2], int64_t scale, const ts_arr *wy,
+                             const ts_arr *wx, ts_error *err)
+{
+    ts_arr cut = {0};
+    int64_t start[4] = {0, 0, at[0], at[1]};
+    ts_status st = ts_arr_create(
+        vae->ops, TS_F32, &TS_SHAPE(z->shape.dim[0], z->shape.dim[1], tile[0], tile[1]), &cut, err);
+    if (st == TS_OK)
+        st = ts_op_slice(vae->ops, z, start, NULL, &cut, err);
+    if (st == TS_OK)
+        st = ts_net_run(vae->decoder.net, vae->ops, &cut, NULL, 0, err);
+    if (st == TS_OK) {
+        ts_arr part = ts_net_value(vae->decoder.net, vae->decoder.out[0]);
+        st = ts_op_blend(vae->ops, &part, wy, wx, at[0] * scale, at[1] * scale, &vae->whole, err);
+    }
+    ts_arr_free(&cut);
+    return st;
+}
+
+static ts_status decode_tiles(ts_vae *vae, const ts_arr *z, const ts_shape *image, ts_error *err)
+{
+    int64_t h = z->shape.dim[2], w = z->shape.dim[3], scale = image->dim[2] / h;
+    int64_t tile[2] = {h < vae->tile ? h : vae->tile, w < vae->tile ? w : vae->tile};
+    int64_t rows = tile_count(tile[0], h), cols = tile_count(tile[1], w);
+    ts_status st = ts_queue_finish(vae->base.queue, err);
+    ts_arr_free(&vae->whole);
+    if (st == TS_OK && (image->dim[2] != h * scale || image->dim[3] != w * scale))
+        st = ts_fail(err, TS_E_SHAPE, "this decoder's pictures cannot be put together from tiles");
+    if (st == TS_OK)
+        st = ts_arr_create(vae->ops, TS_F32, image, &vae->whole, err);
+    if (st == TS_OK)
+        st = ts_op_fill(vae->ops, &vae->whole, 0, err);
+    for (int64_t r = 0; r < rows && st == TS_OK; r++)
+        for (int64_t c = 0; c < cols && st == TS_OK; c++) {
+            ts_arr wy = {0}, wx = {0};
+            int64_t at[2] = {tile_start(r, rows, tile[0], h), tile_start(c, cols, tile[1], w)};
+            st = ramp(vae, r, rows, tile[0], h, scale, &wy, err);
+            if (st == TS_OK)
+                st = ramp(vae, c, cols, tile[1], w, scale, &wx, err);
+            if (st == TS_OK)
+                st = decode_tile(vae, z, at, tile, scale, &wy, &wx, err);
+            ts_arr_free(&wy);
+            ts_arr_free(&wx);
+        }
+    return st;
+}
+
 ts_status ts_vae_decode_array(ts_vae *vae, const ts_arr *z, ts_arr *image, ts_error *err)
 {
     ts_shape shape;
     ts_status st = ts_vae_image_shape(vae, &z->shape, &shape, err);
-    if (st == TS_OK)
-        st = ts_net_run(vae->decoder.net, vae->ops, z, NULL, 0, err);
+    if (st != TS_OK)
+        return st;
+    if (vae->info.spatial && (z->shape.dim[2] > vae->tile || z->shape.dim[3] > vae->tile)) {
+        st = decode_tiles(vae, z, &shape, err);
+        *image = vae->whole;
+        return st;
+    }
+    st = ts_net_run(vae->decoder.net, vae->ops, z, NULL, 0, err);
     if (st == TS_OK)
         *image = ts_net_value(vae->decoder.net, vae->decoder.out[0]);
     return st;

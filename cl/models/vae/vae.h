@@ -56,6 +56,8 @@ TS_CHECKED ts_status ts_vae_decode_picture(ts_vae *vae, const float *z, ts_tenso
  * call. Large spatial latents are decoded in overlapping tiles. */
 TS_CHECKED ts_status ts_vae_decode_array(ts_vae *vae, const ts_arr *z, ts_arr *image,
                                          ts_error *err);
+/** Side, in latents, above which spatial latents are decoded in tiles (64 at first; at least 4). */
+void ts_vae_set_tile(ts_vae *vae, int64_t side);
 /** Shape of the image for a latent array. */
 TS_CHECKED ts_status ts_vae_image_shape(ts_vae *vae, const ts_shape *z, ts_shape *image,
                                         ts_error *err);

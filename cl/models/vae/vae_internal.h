@@ -27,6 +27,8 @@ struct ts_vae {
     float *mean, *std, *components;
     char directions[32];
     ts_buffer *moments; /* mu and logvar split from moments */
+    ts_arr whole;       /* the picture of a large latent, put together from tiles */
+    int64_t tile;       /* side of a tile in latents; larger ones are cut */
 };
 
 /* Build the decoder (or the encoder) of the open weights into *out. */
