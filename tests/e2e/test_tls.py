@@ -132,3 +132,27 @@ def test_own_origin_is_https(secure):
     assert r.status_code == 200
     r = secure.post("/v1/tickets", json={}, headers={"Origin": secure.url.replace("https", "http")})
     assert r.status_code == 403
+
+
+def test_websockets_run_over_tls(secure, pair):
+    import base64
+    context = ssl.create_default_context(cafile=str(pair[0]))
+    assert secure.put("/v1/streams/wss", json={"source": {"push": True}}).status_code == 201
+    with context.wrap_socket(socket.create_connection((secure.host, secure.port), timeout=10),
+                             server_hostname="127.0.0.1") as s:
+        key = base64.b64encode(os.urandom(16)).decode()
+        s.sendall((f"GET /v1/streams/wss/ws HTTP/1.1\r\nHost: {secure.host}:{secure.port}\r\nUpgrade: websocket\r\n"
+                   f"Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {key}\r\n"
+                   f"Origin: {secure.url}\r\n\r\n").encode())
+        data = b""
+        while b'"hello"' not in data:
+            piece = s.recv(4096)
+            assert piece, data
+            data += piece
+        assert data.startswith(b"HTTP/1.1 101 ")
+        s.sendall(b"\x88\x82" + b"\0\0\0\0" + b"\x03\xe8")  # close 1000
+        while piece := s.recv(4096):
+            data += piece
+        assert b"\x88\x02\x03\xe8" in data
+    r = secure.get("/v1/streams/wss/ws", headers={"Origin": secure.url.replace("https", "http")})
+    assert r.status_code == 426
