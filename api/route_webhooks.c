@@ -28,6 +28,7 @@ ts_status api_webhooks_post(ts_app *app, ts_request *req, ts_response *res, ts_e
         snprintf(location, sizeof location, "/v1/webhooks/%s", id);
         ts_response_json(res, 201, json_pack("{s:s}", "id", id));
         ts_response_header(res, "Location", location);
+        ts_events_emit(app->events, "created", "webhook", id, NULL);
     }
     json_decref(body);
     return st;
@@ -46,7 +47,9 @@ ts_status api_webhook_get(ts_app *app, ts_request *req, ts_response *res, ts_err
 ts_status api_webhook_delete(ts_app *app, ts_request *req, ts_response *res, ts_error *err)
 {
     ts_status st = ts_webhooks_remove(app->webhooks, ts_request_param(req, "id"), err);
-    if (st == TS_OK)
+    if (st == TS_OK) {
         ts_response_status(res, 204);
+        ts_events_emit(app->events, "deleted", "webhook", ts_request_param(req, "id"), NULL);
+    }
     return st;
 }

@@ -146,6 +146,14 @@ static bool postpone_locked(ts_events *events, const char *name, json_t *extra)
     return false;
 }
 
+/* A tensor that is gone has no more changes to tell. */
+static void forget_change_locked(ts_events *events, const char *name)
+{
+    throttled *slot = &events->tensors[ts_fnv1a(TS_FNV_SEED, name, strlen(name)) % THROTTLE];
+    if (strcmp(slot->name, name) == 0)
+        slot->pending = false;
+}
+
 void ts_events_emit(ts_events *events, const char *event, const char *kind, const char *name,
                     json_t *extra)
 {
@@ -156,7 +164,10 @@ void ts_events_emit(ts_events *events, const char *event, const char *kind, cons
     uint64_t id = 0;
     char *json = NULL;
     pthread_mutex_lock(&events->events_lock);
-    bool change = strcmp(kind, "tensor") == 0 && strcmp(event, "changed") == 0;
+    bool tensor = strcmp(kind, "tensor") == 0;
+    bool change = tensor && strcmp(event, "changed") == 0;
+    if (tensor && strcmp(event, "deleted") == 0)
+        forget_change_locked(events, name);
     if (!change || !postpone_locked(events, name, extra))
         json = publish_locked(events, event, kind, name, extra, &id);
     pthread_mutex_unlock(&events->events_lock);
