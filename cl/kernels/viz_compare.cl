@@ -133,3 +133,21 @@ kernel void viz_fit_plane(const global uchar *b, ulong b0, int sh, int sw, int h
     float low = fx > 0 ? v10 + (v11 - v10) * fx : v10;
     out[(z * h + y) * w + x] = fy > 0 ? top + (low - top) * fy : top;
 }
+
+/*
+ * The rectangle (x0, y0, w, h) of tile 0's planes as a dense tensor of the same type, `bytes` an
+ * element: out[((p·h + y)·w + x)·bytes …]. Global: (h, planes); an item copies a row.
+ */
+kernel void viz_gather(const global uchar *data, viz_source s, uint x0, uint y0, uint w, uint h,
+                       uint bytes, global uchar *out)
+{
+    uint y = get_global_id(0), p = get_global_id(1);
+    if (y >= h || p >= s.planes)
+        return;
+    ulong k = s.k0;
+    ulong at = s.base + k / s.kdiv * s.ks0 + k % s.kdiv * s.ks1 + s.ps[p] + (y0 + y) * s.sy;
+    global uchar *o = out + ((ulong)p * h + y) * w * bytes;
+    for (uint x = 0; x < w; x++)
+        for (uint b = 0; b < bytes; b++)
+            o[x * bytes + b] = data[(at + (x0 + x) * s.sx) * bytes + b];
+}

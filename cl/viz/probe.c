@@ -15,8 +15,7 @@ typedef struct place {
     int w, h;
 } place;
 
-/* Source position of destination pixel i of an axis; -1 outside. */
-static int64_t axis_source(const ts_viz *viz, const viz_axis *a, double i)
+int64_t axis_source(const ts_viz *viz, const viz_axis *a, double i)
 {
     double pixel = floor(i) - a->off;
     if (pixel < 0 || pixel >= a->len)

@@ -59,6 +59,14 @@ TS_CHECKED ts_status ts_viz_probe(ts_viz *viz, ts_queue *queue, const ts_viz_inp
                                   double y, json_t **out, ts_error *err);
 
 /**
+ * Statistics of the samples under the rectangle [x, y, w, h] of output pixels of a picture that shows
+ * one plane or colour picture (or of a panel that does): {panel, tensor, rect, stats}, rect in
+ * samples; JSON null where nothing such is there. Owner: caller.
+ */
+TS_CHECKED ts_status ts_viz_region(ts_viz *viz, ts_queue *queue, const ts_viz_input *input,
+                                   const double rect[4], json_t **out, ts_error *err);
+
+/**
  * Draw the commonest pictures once, so that their kernels are compiled before somebody waits for
  * them. `stop` (may be NULL) is asked between the steps. Thread: the queue's.
  */

@@ -278,6 +278,10 @@ TS_CHECKED ts_status part_prepare(ts_viz *viz, const part_call *call, viz_plan *
                                   ts_error *err);
 part_state *viz_part(ts_viz *viz, int index, ts_error *err);
 
+/* ---- probe.c ---- */
+/** Source position of destination pixel i of an axis; -1 outside. */
+int64_t axis_source(const ts_viz *viz, const viz_axis *a, double i);
+
 /* ---- scene.c ---- */
 /** The entry that a view names (owned: finish it), or the input's own where `name` is NULL. */
 TS_CHECKED ts_status scene_entry(const ts_viz_input *input, const char *name, ts_entry *owned,

@@ -218,6 +218,36 @@ static void probe_colours_are_the_pictures(void **state)
     ts_tensor_unref(entry.tensor);
 }
 
+static void regions_have_their_own_statistics(void **state)
+{
+    (void)state;
+    ts_error err = {0};
+    int16_t data[6 * 8];
+    for (int i = 0; i < 6 * 8; i++)
+        data[i] = (int16_t)(i * 3 - 20);
+    ts_entry entry = entry_of(TS_I16, TS_SHAPE(6, 8), data);
+    ts_viz *viz = make_viz();
+    ts_view *view = view_of("{\"resize\":{\"scale\":10},\"overlay\":{\"title\":\"t\"}}");
+    ts_viz_input input = {.view = view, .entry = &entry};
+    json_t *found = NULL;
+    /* Rows 1 and 2, columns 2 to 4; the title takes 16 pixels. */
+    const double rect[4] = {20, 16 + 12, 30, 11};
+    CHECK_OK(ts_viz_region(viz, gpu.queue, &input, rect, &found, &err));
+    const json_t *stats = json_object_get(found, "stats");
+    assert_int_equal(json_integer_value(json_object_get(stats, "count")), 6);
+    ts_check_close(json_number_value(json_object_get(stats, "min")), data[8 + 2], 0, 0, "min", 0);
+    ts_check_close(json_number_value(json_object_get(stats, "max")), data[16 + 4], 0, 0, "max", 0);
+    json_decref(found);
+    const double outside[4] = {500, 0, 5, 5}, nothing[4] = {0, 0, 0, 5};
+    CHECK_OK(ts_viz_region(viz, gpu.queue, &input, outside, &found, &err));
+    assert_true(json_is_null(found));
+    json_decref(found);
+    CHECK_STATUS(TS_E_OPTION, ts_viz_region(viz, gpu.queue, &input, nothing, &found, &err));
+    ts_view_unref(view);
+    ts_tensor_unref(entry.tensor);
+    ts_viz_destroy(viz);
+}
+
 static void big_integers_are_probed_exactly(void **state)
 {
     (void)state;
@@ -615,6 +645,7 @@ int main(void)
         cmocka_unit_test(worked_ranges_have_their_ends),
         cmocka_unit_test(probe_vectors_agree),
         cmocka_unit_test(probe_colours_are_the_pictures),
+        cmocka_unit_test(regions_have_their_own_statistics),
         cmocka_unit_test(big_integers_are_probed_exactly),
         cmocka_unit_test(faults_are_named),
         cmocka_unit_test(odd_shapes_render),
