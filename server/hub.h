@@ -143,8 +143,11 @@ typedef struct ts_render_job {
 /** False: stopping or no device; the job will not run. */
 bool ts_hub_run(ts_hub *hub, ts_render_job *job);
 
-/** What lies under a pixel of the picture that a watch shows. Thread: render. Owner: caller. */
-TS_CHECKED ts_status ts_watch_probe(ts_watch *watch, ts_queue *queue, double x, double y,
+/**
+ * What lies under the rectangle [x,y,w,h] of the picture that a watch shows: a pixel where w is 0,
+ * else statistics (ts_viz_probe, ts_viz_region). Thread: render. Owner: caller.
+ */
+TS_CHECKED ts_status ts_watch_probe(ts_watch *watch, ts_queue *queue, const double rect[4],
                                     json_t **out, ts_error *err);
 /** Pass a message on to the source (source.h). Thread: render. */
 TS_CHECKED ts_status ts_stream_command(ts_stream *stream, const char *type, const json_t *message,

@@ -119,7 +119,7 @@ typedef struct errand {
     ts_stream *stream;
     ts_watch *watch; /* of a probe */
     ts_sink sink;
-    double x, y;
+    double rect[4]; /* of a probe: width 0; of a region */
     ts_seek_by by;
     int64_t value;
     bool playing;
@@ -189,11 +189,14 @@ static void run_probe(ts_render_job *job, ts_queue *queue)
 {
     errand *e = (errand *)job;
     json_t *found = NULL;
-    e->status = ts_watch_probe(e->watch, queue, e->x, e->y, &found, &e->err);
+    bool region = e->rect[2] != 0;
+    e->status = ts_watch_probe(e->watch, queue, e->rect, &found, &e->err);
     if (e->status == TS_OK) {
-        e->reply = json_pack("{s:s}", "type", "probe");
+        e->reply = json_pack("{s:s}", "type", region ? "region" : "probe");
         if (json_is_object(found))
             json_object_update(e->reply, found);
+        else if (region)
+            json_object_update_new(e->reply, json_pack("{s:n}", "stats"));
         else
             json_object_update_new(e->reply, json_pack("{s:n,s:n}", "index", "value"));
     }
@@ -512,16 +515,14 @@ static ts_status do_pin(session *s, subscriber *sub, const json_t *message, ts_e
     return st;
 }
 
-static ts_status do_probe(session *s, subscriber *sub, const json_t *message, ts_error *err)
+/* A look at the picture, by the render thread. */
+static ts_status look(session *s, subscriber *sub, const json_t *message, const double rect[4],
+                      ts_error *err)
 {
-    if (!json_is_number(json_object_get(message, "x")) ||
-        !json_is_number(json_object_get(message, "y")))
-        return ts_fail(err, TS_E_OPTION, "probe: expected numbers x and y");
     errand *e = errand_new(s, message, sub->stream);
     if (!e)
         return ts_fail(err, TS_E_NO_MEMORY, "probe");
-    e->x = json_number_value(json_object_get(message, "x"));
-    e->y = json_number_value(json_object_get(message, "y"));
+    memcpy(e->rect, rect, sizeof e->rect);
     ts_want want;
     subscriber_want(sub, &want);
     /* a watch of its own: the subscriber may be gone before the answer */
@@ -531,6 +532,30 @@ static ts_status do_probe(session *s, subscriber *sub, const json_t *message, ts
         return st;
     }
     return errand_go(e, run_probe, err);
+}
+
+static ts_status do_probe(session *s, subscriber *sub, const json_t *message, ts_error *err)
+{
+    if (!json_is_number(json_object_get(message, "x")) ||
+        !json_is_number(json_object_get(message, "y")))
+        return ts_fail(err, TS_E_OPTION, "probe: expected numbers x and y");
+    const double rect[4] = {json_number_value(json_object_get(message, "x")),
+                            json_number_value(json_object_get(message, "y"))};
+    return look(s, sub, message, rect, err);
+}
+
+static ts_status do_region(session *s, subscriber *sub, const json_t *message, ts_error *err)
+{
+    const json_t *list = json_object_get(message, "rect");
+    double rect[4] = {0};
+    bool ok = json_array_size(list) == 4;
+    for (size_t i = 0; ok && i < 4; i++) {
+        ok = json_is_number(json_array_get(list, i));
+        rect[i] = json_number_value(json_array_get(list, i));
+    }
+    if (!ok || !(rect[2] > 0) || !(rect[3] > 0))
+        return ts_fail(err, TS_E_OPTION, "rect: expected [x,y,w,h] with w and h above 0");
+    return look(s, sub, message, rect, err);
 }
 
 static ts_status do_ack(session *s, subscriber *sub, const json_t *message, ts_error *err)
@@ -611,6 +636,7 @@ static const struct {
     {"pin", do_pin},
     {"play", do_play},
     {"probe", do_probe},
+    {"region", do_region},
     {"reset_range", do_reset_range},
     {"resume", do_resume},
     {"seek", do_seek},

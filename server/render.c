@@ -560,8 +560,8 @@ bool ts_hub_run(ts_hub *hub, ts_render_job *job)
     return ok;
 }
 
-static ts_status probe_snapshot(const unit *u, const ts_snapshot *snap, ts_queue *queue, double x,
-                                double y, json_t **out, ts_error *err)
+static ts_status probe_snapshot(const unit *u, const ts_snapshot *snap, ts_queue *queue,
+                                const double rect[4], json_t **out, ts_error *err)
 {
     const ts_stream *s = u->stream;
     if (!u->viz || !u->view || snap->missing[0] || snap->pixels) {
@@ -573,16 +573,18 @@ static ts_status probe_snapshot(const unit *u, const ts_snapshot *snap, ts_queue
                        .store = s->hub->app->store,
                        .scale = u->scale * s->output.scale,
                        .format = real_format(u->format)};
-    return ts_viz_probe(u->viz, queue, &in, x, y, out, err);
+    if (rect[2] == 0)
+        return ts_viz_probe(u->viz, queue, &in, rect[0], rect[1], out, err);
+    return ts_viz_region(u->viz, queue, &in, rect, out, err);
 }
 
-ts_status ts_watch_probe(ts_watch *w, ts_queue *queue, double x, double y, json_t **out,
+ts_status ts_watch_probe(ts_watch *w, ts_queue *queue, const double rect[4], json_t **out,
                          ts_error *err)
 {
     unit *u = w->variant->unit;
     ts_stream *s = u->stream;
     if (s->snapshot_valid && s->snapshot_status == TS_OK)
-        return probe_snapshot(u, &s->snapshot, queue, x, y, out, err);
+        return probe_snapshot(u, &s->snapshot, queue, rect, out, err);
     ts_snapshot now = {.has_step = false};
     pthread_mutex_lock(&s->hub->hub_lock);
     source_box *box = s->source;
@@ -590,7 +592,7 @@ ts_status ts_watch_probe(ts_watch *w, ts_queue *queue, double x, double y, json_
     pthread_mutex_unlock(&s->hub->hub_lock);
     ts_status st = box->ops->snapshot(box->state, queue, &now, err);
     if (st == TS_OK)
-        st = probe_snapshot(u, &now, queue, x, y, out, err);
+        st = probe_snapshot(u, &now, queue, rect, out, err);
     ts_snapshot_finish(&now);
     source_unref(box);
     return st;

@@ -53,3 +53,18 @@ def test_expressions_follow_their_tensors(server):
         assert np.abs(c.frame().image().astype(int) - 150).max() <= 2
     r = server.put("/v1/streams/bad", json={"source": {"expr": "ea -"}})
     assert r.status_code == 400 and "column" in r.json()["detail"]
+
+
+def test_regions_answer_with_statistics(server):
+    a = np.arange(80, dtype="i2").reshape(8, 10)
+    put(server, "ra", a)
+    make_stream(server, "regions", {"tensor": "ra"}, {"resize": {"scale": 4}})
+    with ws(server, "regions") as c:
+        c.frame(timeout=60)
+        c.send(type="region", id=7, rect=[8, 4, 12, 8])
+        reply = c.expect("region", id=7)
+        assert reply["rect"] == [2, 1, 3, 2]
+        part = a[1:3, 2:5]
+        assert (reply["stats"]["count"], reply["stats"]["min"], reply["stats"]["max"]) == (6, part.min(), part.max())
+        c.send(type="region", rect=[1, 2, 3])
+        assert c.expect("error")["code"] == "bad-option"
