@@ -67,7 +67,8 @@ ts_pixels *ts_pixels_create(ts_pixel_format format, int width, int height)
     if (!pixels)
         return NULL;
     bytes = ts_pixels_layout(format, width, height, offset, pixels->stride);
-    uint8_t *data = aligned_alloc(64, ts_round_up(bytes, 64));
+    /* swscale and the encoders read whole vectors: up to 64 bytes past the last row */
+    uint8_t *data = aligned_alloc(64, ts_round_up(bytes, 64) + 64);
     if (!data) {
         free(pixels);
         return NULL;
