@@ -37,9 +37,12 @@ typedef struct bit_writer {
 
 static inline void bits_flush(bit_writer *w)
 {
-    uint64_t v = w->acc;
-    for (int i = 0; i < 8; i++) /* little endian on any host; compilers make it one store */
-        w->at[i] = (uint8_t)(v >> (8 * i));
+#if defined(__BYTE_ORDER__) && __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+    memcpy(w->at, &w->acc, 8);
+#else
+    for (int i = 0; i < 8; i++)
+        w->at[i] = (uint8_t)(w->acc >> (8 * i));
+#endif
     w->at += w->n >> 3;
     w->acc >>= w->n & ~7u;
     w->n &= 7;
@@ -466,7 +469,7 @@ static ts_vp8l_method best_literal(const uint8_t *p, size_t w, size_t h, size_t 
                                    double *bits)
 {
     enum {
-        SAMPLE_PX = 64 * 1024
+        SAMPLE_PX = 32 * 1024
     };
     uint32_t table[4][4][256] = {0};
     uint8_t residual[MAX_SIDE];
@@ -701,7 +704,7 @@ static ts_status estimate_runs(ts_vp8l *enc, const uint8_t *plane, size_t w, siz
 {
     enum {
         BAND = 16,
-        SAMPLE_PX = 48 * 1024
+        SAMPLE_PX = 24 * 1024
     };
     picture sample = {0};
     size_t rows = 0, step = BAND * (w * h / SAMPLE_PX > 1 ? w * h / SAMPLE_PX : 1);
