@@ -7,6 +7,7 @@
 
 #include "api/routes.h"
 #include "api/stream_query.h"
+#include "api/stream_sinks.h"
 #include "api/tensor_body.h"
 #include "cl/base/name.h"
 #include "cl/viz/view.h"
@@ -83,9 +84,31 @@ static ts_status check_conditions(ts_app *app, const ts_request *req, ts_error *
     return st;
 }
 
+/* The output object that a stream has now; NULL where there is none. Owner: caller. */
+static json_t *output_now(ts_app *app, const char *name)
+{
+    ts_stream *s = NULL;
+    if (ts_hub_find(app->hub, name, &s, NULL) != TS_OK)
+        return NULL;
+    json_t *shown = ts_stream_json(s), *output = json_incref(json_object_get(shown, "output"));
+    json_decref(shown);
+    ts_stream_unref(s);
+    return output;
+}
+
+/* A changed stream is on the disk, and its file sinks run. */
+static ts_status settle(ts_app *app, const char *name, const json_t *before, const json_t *shown,
+                        ts_error *err)
+{
+    ts_status st = ts_hub_save(app->hub, err);
+    if (st == TS_OK)
+        st = ts_stream_sinks_apply(app, name, before, json_object_get(shown, "output"), err);
+    return st;
+}
+
 ts_status api_stream_put(ts_app *app, ts_request *req, ts_response *res, ts_error *err)
 {
-    json_t *document = NULL, *shown = NULL;
+    json_t *document = NULL, *shown = NULL, *before = NULL;
     bool created = false;
     const char *name = ts_request_param(req, "s");
     ts_status st = ts_request_query_only(req, no_keys, err);
@@ -97,10 +120,15 @@ ts_status api_stream_put(ts_app *app, ts_request *req, ts_response *res, ts_erro
         st = ts_request_json(req, &document, err);
     if (st == TS_OK)
         st = check_conditions(app, req, err);
+    if (st == TS_OK) {
+        before = output_now(app, name);
+        st = ts_stream_sinks_check(app, before, json_object_get(document, "output"), err);
+    }
     if (st == TS_OK)
         st = ts_hub_put(app->hub, name, document, &created, &shown, err);
     if (st == TS_OK)
-        st = ts_hub_save(app->hub, err);
+        st = settle(app, name, before, shown, err);
+    json_decref(before);
     json_decref(document);
     if (st != TS_OK) {
         json_decref(shown);
@@ -114,7 +142,7 @@ ts_status api_stream_put(ts_app *app, ts_request *req, ts_response *res, ts_erro
 
 ts_status api_stream_patch(ts_app *app, ts_request *req, ts_response *res, ts_error *err)
 {
-    json_t *patch = NULL, *shown = NULL;
+    json_t *patch = NULL, *shown = NULL, *before = NULL;
     const char *name = ts_request_param(req, "s");
     ts_status st = ts_request_query_only(req, no_keys, err);
     if (st == TS_OK)
@@ -123,10 +151,15 @@ ts_status api_stream_patch(ts_app *app, ts_request *req, ts_response *res, ts_er
         st = ts_request_json(req, &patch, err);
     if (st == TS_OK)
         st = check_conditions(app, req, err);
+    if (st == TS_OK) {
+        before = output_now(app, name); /* a patch replaces a list whole */
+        st = ts_stream_sinks_check(app, before, json_object_get(patch, "output"), err);
+    }
     if (st == TS_OK)
         st = ts_hub_patch(app->hub, name, patch, &shown, err);
     if (st == TS_OK)
-        st = ts_hub_save(app->hub, err);
+        st = settle(app, name, before, shown, err);
+    json_decref(before);
     json_decref(patch);
     if (st != TS_OK) {
         json_decref(shown);
@@ -161,10 +194,12 @@ ts_status api_stream_delete(ts_app *app, ts_request *req, ts_response *res, ts_e
         st = want_hub(app, err);
     if (st == TS_OK)
         st = check_conditions(app, req, err);
+    json_t *before = st == TS_OK ? output_now(app, name) : NULL;
     if (st == TS_OK)
         st = ts_hub_remove(app->hub, name, err);
     if (st == TS_OK)
-        st = ts_hub_save(app->hub, err);
+        st = settle(app, name, before, NULL, err);
+    json_decref(before);
     if (st != TS_OK)
         return st;
     ts_response_status(res, 204);

@@ -130,6 +130,8 @@ static ts_status check_sinks(const json_t *object, ts_error *err)
                            "output.sinks[%zu]: expected \"live\" or an object with kind file or "
                            "push",
                            i);
+        if (!strcmp(word, "push"))
+            return ts_fail(err, TS_E_NO_ENCODER, "output.sinks[%zu]: push is not built in", i);
     }
     return TS_OK;
 }

@@ -390,3 +390,27 @@ def test_a_group_shows_one_step(server):
         server.patch("/v1/streams/fast", json={"output": {"sync": None}})
         while f.frame().header["step"] != 6:  # out of the group: its newest
             pass
+
+
+def test_file_sinks_are_recordings(server):
+    put(server, "fs", np.zeros((16, 16), "f4"))
+    doc = {"source": {"tensor": "fs"}, "output": {"sinks": ["live", {"kind": "file", "name": "film.webp"}]}}
+    assert server.put("/v1/streams/fs", json=doc).status_code == 201
+    r = server.get("/v1/recordings/film").json()
+    assert r["format"] == "webp" and r["state"] == "recording" and r["stream"] == "fs"
+    assert server.put("/v1/streams/fs", json=doc).status_code == 200  # the same sink goes on
+    assert server.get("/v1/recordings/film").json()["state"] == "recording"
+    problem(server.put("/v1/streams/fs2", json=doc), 409, "exists", "film")
+    assert server.get("/v1/streams/fs2").status_code == 404
+    bad = {"source": {"tensor": "fs"}, "output": {"sinks": [{"kind": "file", "name": "../x.mp4"}]}}
+    problem(server.put("/v1/streams/fs2", json=bad), 400, "bad-name")
+    push = {"source": {"tensor": "fs"}, "output": {"sinks": [{"kind": "push", "url": "ws://x"}]}}
+    problem(server.put("/v1/streams/fs2", json=push), 501)
+    end = time.monotonic() + 60  # kernels of another pixel format are built at the first picture
+    while server.get("/v1/recordings/film").json()["frames"] < 2 and time.monotonic() < end:
+        put(server, "fs", np.full((16, 16), time.monotonic() % 7, "f4"))
+        time.sleep(0.05)
+    assert server.patch("/v1/streams/fs", json={"output": {"sinks": ["live"]}}).status_code == 200
+    film = server.get("/v1/recordings/film").json()
+    assert film["state"] == "done", film
+    assert server.get("/v1/recordings/film/file").content[:4] == b"RIFF"
