@@ -208,6 +208,7 @@ ts_status ts_http_create(ts_app *app, ts_http **out, ts_error *err)
     http->app = app;
     http->strict_layout = strcmp(MHD_get_version(), "0.9.76") < 0;
     pthread_mutex_init(&http->streams_lock, NULL);
+    pthread_mutex_init(&http->workers_lock, NULL);
     ts_status st = ts_listener_open(&app->options, app->limits, &http->listener, err);
     if (st == TS_OK && *app->options.tls_cert)
         st = ts_front_create(&app->options, app->limits, on_plain, http, &http->front, err);
@@ -294,6 +295,7 @@ void ts_http_destroy(ts_http *http)
     free(http->workers);
     ts_peers_destroy(http->peers);
     pthread_mutex_destroy(&http->streams_lock);
+    pthread_mutex_destroy(&http->workers_lock);
     free(http);
 }
 

@@ -81,7 +81,9 @@ struct ts_http {
     ts_listener *listener;
     ts_front *front; /* NULL: no TLS */
     ts_peers *peers;
-    int n_loops, n_workers;
+    int n_loops;
+    _Atomic int n_workers, idle_workers, max_workers;
+    pthread_mutex_t workers_lock; /* guards starting one */
     loop loops[MAX_DAEMONS];
     worker *workers;
     ts_chan *queue;
@@ -108,6 +110,8 @@ void http_end_left_streams(ts_http *http);
 
 /* http_worker.c */
 TS_CHECKED ts_status http_start_workers(ts_http *http, ts_error *err);
+/** Start another worker if all are taken and --workers allows it. */
+void http_grow_workers(ts_http *http);
 /** Run the route's handler; its error becomes the answer. */
 void http_run_handler(exchange *ex);
 

@@ -256,8 +256,11 @@ static enum MHD_Result dispatch(exchange *ex)
     ex->queued_us = ts_now_us();
     /* Suspended first: the worker may resume before this returns. */
     MHD_suspend_connection(ex->connection);
-    if (ts_chan_send(ex->loop->http->queue, ex))
+    ts_http *http = ex->loop->http;
+    if (ts_chan_send(http->queue, ex)) { /* from here on the exchange is the worker's */
+        http_grow_workers(http);
         return MHD_YES;
+    }
     ts_fail(&ex->error, TS_E_NOT_READY, "the server is shutting down");
     http_fill_error(ex);
     ex->phase = PHASE_DONE;
