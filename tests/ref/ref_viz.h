@@ -1,5 +1,6 @@
 /*
- * The picture of one plane of samples in double and in plain loops: the twin of the viz kernels.
+ * The picture of one plane of samples in double and in plain loops: the twin of viz_range,
+ * viz_draw, viz_filter and viz_compare.
  *
  * Written from the specification's rules (normalisation, tone, resampling, classes, colour), not from
  * the kernels. Thread: any.

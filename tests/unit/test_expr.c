@@ -1,4 +1,4 @@
-/* Expressions over tensors: syntax, values against plain C, shapes, faults. */
+/* Expressions over tensors (viz_expr): syntax, values against plain C, shapes, faults. */
 #include "cl/viz/expr.h"
 #include "tests/support/check.h"
 #include "tests/support/gpu.h"

@@ -1,6 +1,8 @@
 /*
  * The reference pictures of tests/golden/tensor-video: each case's upload, options and expected PNG.
  *
+ * They are what viz_plot, viz_volume and viz_compose are checked by; the others have a twin, too.
+ *
  * Tolerances are the cases' own: channels within max_abs but for a share of pixels. One test per
  * case; run one with CMOCKA_TEST_FILTER=049-*.
  */
