@@ -98,7 +98,7 @@ class Page:
         """Load the page anew at an address, and wait until it is there."""
         self.b.open("about:blank")
         self.b.open(f"{self.url}/{hash_}")
-        self.b.wait(f"Boolean({ready})", what=f"{hash_} ready")
+        self.b.wait(f"Boolean({ready})", timeout=30, what=f"{hash_} ready")
         return self
 
     def __getattr__(self, name):
@@ -121,7 +121,7 @@ class Page:
         return self.b.js("const r = document.querySelector(arguments[0]).getBoundingClientRect();"
                          "return [r.left, r.top, r.width, r.height]", css)
 
-    def frame(self, timeout=20):
+    def frame(self, timeout=40):
         """Wait until the focus view shows a frame."""
         self.b.wait("document.querySelector('ts-picture')?.header", timeout=timeout, what="a frame")
 
