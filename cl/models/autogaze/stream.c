@@ -521,7 +521,7 @@ static ts_status decode(ts_autogaze_stream *s, ts_ops *ops, const ts_autogaze_li
     base += rows;
     for (int pass = 1; pass < most && st == TS_OK; pass++, base += k) {
         if (pass % look == 0) {
-            st = read_state(s, ops, state_ints(c) - 0, err);
+            st = read_state(s, ops, limits->coverage > 0 ? state_ints(c) : ST_HEAD, err);
             if (st != TS_OK || s->host_state[ST_STOP])
                 break;
             const int32_t *tokens = s->host_state + ST_HEAD;
