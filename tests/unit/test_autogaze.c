@@ -616,6 +616,65 @@ static void streams_do_not_touch_each_other(void **state)
     json_decref(doc);
 }
 
+/* Share of a 28x28 lattice (the least common multiple of 2, 4, 7, 14) under the first n tokens. */
+static double lattice_share(const ts_autogaze_config *c, const json_t *tokens, size_t n)
+{
+    bool map[28][28] = {{false}};
+    int marked = 0;
+    for (size_t i = 0; i < n; i++) {
+        int scale, row, col;
+        ts_autogaze_cell(c, (int)json_integer_value(json_array_get(tokens, i)), &scale, &row, &col);
+        int cell = 28 / c->grid[scale];
+        for (int y = row * cell; y < (row + 1) * cell; y++)
+            for (int x = col * cell; x < (col + 1) * cell; x++) {
+                marked += !map[y][x];
+                map[y][x] = true;
+            }
+    }
+    return marked / (28.0 * 28.0);
+}
+
+/* The frame ends after the chunk that reaches the share; its tokens are those of the full run. */
+static void coverage_ends_a_frame_early(void **state)
+{
+    ts_opsfix *f = *state;
+    ts_error err = {0};
+    json_t *doc = expected();
+    const json_t *tokens =
+        json_object_get(json_array_get(json_object_get(json_object_get(json_object_get(doc, "runs"),
+                                                                       "square448.budget.f32"),
+                                                       "frames"),
+                                       0),
+                        "tokens");
+    ts_autogaze *a = load(f, "model.safetensors");
+    const ts_autogaze_config *c = ts_autogaze_get_config(a);
+    ts_autogaze_stream *s;
+    ts_autogaze_input *in;
+    ts_autogaze_frame out;
+    ts_arr tiles;
+    int rows, cols;
+    CHECK_OK(ts_autogaze_stream_create(a, f->ops, &s, &err));
+    CHECK_OK(ts_autogaze_input_create(a, &in, &err));
+    ts_gaze_image frame = frame_of(f, &clips[0], 0);
+    ts_autogaze_limits l = ts_autogaze_limits_default(a);
+    l.has_requirement = false;
+    /* More than ten tokens cover, not more than twenty do. */
+    l.coverage = (lattice_share(c, tokens, 10) + lattice_share(c, tokens, 20)) / 2;
+    assert_true(l.coverage > lattice_share(c, tokens, 10));
+    CHECK_OK(ts_autogaze_prepare(in, f->ops, &frame, TS_AUTOGAZE_RESIZE, 0, 0, &tiles, &rows, &cols,
+                                 &err));
+    CHECK_OK(ts_autogaze_step(s, f->ops, &tiles, &l, &out, &err));
+    assert_int_equal(out.n_tokens, 20);
+    for (size_t i = 0; i < 20; i++)
+        assert_int_equal(out.tokens[i], json_integer_value(json_array_get(tokens, i)));
+    CHECK_OK(ts_queue_finish(f->queue, &err));
+    ts_autogaze_stream_destroy(s);
+    ts_autogaze_input_destroy(in);
+    ts_buffer_unref(frame.buffer);
+    ts_autogaze_unref(a);
+    json_decref(doc);
+}
+
 static void a_long_stream_keeps_its_memory(void **state)
 {
     ts_opsfix *f = *state;
@@ -713,6 +772,7 @@ int main(void)
         cmocka_unit_test(official_weights_give_the_recorded_outputs),
         cmocka_unit_test(tiles_are_streams_of_their_own),
         cmocka_unit_test(streams_do_not_touch_each_other),
+        cmocka_unit_test(coverage_ends_a_frame_early),
         cmocka_unit_test(a_long_stream_keeps_its_memory),
         cmocka_unit_test(bad_configurations_are_refused_by_key),
     };
