@@ -175,7 +175,8 @@ ts_status ts_venc_open(const ts_venc_options *options, ts_venc **out, ts_error *
     if (st == TS_OK) {
         v->frame = av_frame_alloc();
         v->packet = av_packet_alloc();
-        v->padded = calloc((size_t)v->codec->width * v->codec->height, 4);
+        /* 64 more: swscale reads whole vectors past the last row */
+        v->padded = calloc((size_t)v->codec->width * v->codec->height * 4 + 64, 1);
         if (!v->frame || !v->packet || !v->padded)
             st = ts_fail(err, TS_E_NO_MEMORY, "frame of %dx%d", options->width, options->height);
     }
