@@ -16,6 +16,7 @@
 #include "server/events.h"
 #include "server/hub.h"
 #include "server/media/pipeline_doc.h"
+#include "server/model_detector.h"
 #include "server/source.h"
 
 enum {
@@ -61,7 +62,6 @@ struct ts_pipelines {
     entry *entries[MAX_PIPELINES];
     size_t n;
     viewer *viewers;
-    ts_open_model_fn open_model;
 };
 
 static entry *find_locked(ts_pipelines *ps, const char *name)
@@ -148,12 +148,22 @@ static void free_entry(entry *e)
     free(e);
 }
 
+static ts_status open_model(void *arg, const char *name, const json_t *detector,
+                            ts_model_detector *out, ts_error *err)
+{
+    const entry *e = arg;
+    (void)detector;
+    if (!e->owner->app->models)
+        return ts_fail(err, TS_E_NOT_READY, "this server has no device for models");
+    return ts_model_detector_open(e->owner->app->models, name, out, err);
+}
+
 static ts_status make_pipeline(ts_pipelines *ps, entry *e, json_t *document, ts_error *err)
 {
     ts_pipeline_host host = {.device = ps->app->device,
                              .media_dir = ps->media,
                              .outputs_dir = ps->outputs,
-                             .open_model = ps->open_model,
+                             .open_model = open_model,
                              .event = tell_event,
                              .watched = is_watched,
                              .picture = take_picture,
