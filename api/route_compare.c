@@ -68,7 +68,7 @@ static ts_status raw_image(const char *what, const char *type, const uint8_t *da
         return ts_fail(err, TS_E_SIZE, "%s: %zu bytes, %s of %s takes %zu", what, len, raw.shape,
                        raw.dtype, nbytes);
     size_t n = (size_t)ts_shape_elements(&shape);
-    out->chw = malloc(n * sizeof *out->chw);
+    out->chw = calloc(n, sizeof *out->chw);
     if (!out->chw)
         return ts_fail(err, TS_E_NO_MEMORY, "%s", what);
     out->channels = (int)shape.dim[0];

@@ -3,6 +3,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "cl/base/size.h"
+
 enum {
     KEEP_ALL = 100, /* the newest items that thinning leaves alone */
     DEFAULT_BYTES = 256 << 20
@@ -118,7 +120,7 @@ static ts_history_item *next_item(ts_history *h, uint64_t seq)
         return NULL;
     if (h->n == h->cap) {
         size_t cap = h->cap ? h->cap * 2 : 16;
-        ts_history_item *items = realloc(h->items, cap * sizeof *items);
+        ts_history_item *items = ts_realloc_array(h->items, cap, sizeof *items);
         if (!items)
             return NULL;
         h->items = items;

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "cl/base/clock.h"
+#include "cl/base/size.h"
 #include "cl/base/log.h"
 #include "server/hub_internal.h"
 #include "server/metrics.h"
@@ -221,7 +222,7 @@ static void apply_size(json_t *view, const ts_output *output)
 static void note_name(void *arg, const char *name)
 {
     unit *u = arg;
-    char **names = realloc(u->names, (u->n_names + 1) * sizeof *names);
+    char **names = ts_realloc_array(u->names, u->n_names + 1, sizeof *names);
     if (!names)
         return;
     u->names = names;

@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "cl/base/size.h"
 #include "cl/base/hash.h"
 #include "onnx.pb-c.h"
 
@@ -91,8 +92,8 @@ static ts_status open_external(ts_graph *g, const char *directory, const char *l
         if (lstat(path, &info) != 0 || S_ISLNK(info.st_mode))
             return ts_fail(err, TS_E_FILE, "external data file '%.80s' is missing", location);
     }
-    ts_fs_map *files = realloc(g->files, (g->n_files + 1) * sizeof *files);
-    char **names = realloc(g->file_names, (g->n_files + 1) * sizeof *names);
+    ts_fs_map *files = ts_realloc_array(g->files, g->n_files + 1, sizeof *files);
+    char **names = ts_realloc_array(g->file_names, g->n_files + 1, sizeof *names);
     g->files = files ? files : g->files;
     g->file_names = names ? names : g->file_names;
     char *copy = strdup(location);

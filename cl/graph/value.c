@@ -170,7 +170,7 @@ ts_status ts_value_view(ts_value *x, const ts_shape *shape, ts_value *out, ts_er
     ts_value y = {.type = x->type, .shape = *shape, .f32 = x->f32};
     if (x->host) {
         size_t n = (size_t)ts_value_elements(x);
-        y.host = malloc((n + 1) * sizeof *y.host);
+        y.host = calloc(n + 1, sizeof *y.host);
         if (!y.host)
             return ts_fail(err, TS_E_NO_MEMORY, "a value of %zu elements", n);
         memcpy(y.host, x->host, n * sizeof *y.host);

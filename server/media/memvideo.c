@@ -158,7 +158,7 @@ static ts_status open_codec(ts_memvideo *v, ts_error *err)
     av_dict_free(&options);
     if (rc < 0)
         return ts_fail_av(err, rc, TS_E_ENCODING, "decoder %s", decoder->name);
-    v->rgba = malloc(4 * (size_t)v->width * (size_t)v->height);
+    v->rgba = calloc(4 * (size_t)v->width, (size_t)v->height);
     return v->rgba ? TS_OK : ts_fail(err, TS_E_NO_MEMORY, "no memory for a video frame");
 }
 
