@@ -70,7 +70,7 @@ void ts_stream_unref(ts_stream *s)
     json_decref(s->view_json);
     json_decref(s->output_json);
     json_decref(s->extra_json);
-    json_decref(s->metrics_cache);
+    ts_buf_finish(&s->metrics_text);
     free(s);
 }
 

@@ -66,6 +66,8 @@ bool ts_stream_auto_quality(ts_stream *stream);
 double ts_stream_max_fps(ts_stream *stream);
 /** Everything that GET …/metrics answers. */
 json_t *ts_stream_metrics(ts_stream *stream);
+/** The same as text, at most half a second old; appended. */
+void ts_stream_metrics_text(ts_stream *stream, ts_buf *out);
 /** Count what left for subscribers, and frames that a subscriber was too slow for. */
 void ts_stream_count_sent(ts_stream *stream, uint64_t frames, uint64_t bytes, uint64_t dropped);
 /** p95 of render and encode together exceeds 0.9 of a frame's time (for adaptive quality). */

@@ -144,7 +144,7 @@ struct ts_stream {
     uint64_t sync_seq, sync_shown;
     uint64_t kept_version; /* of the tensor that the history took last; render thread */
     char error[256];       /* of the last render, "" when fine */
-    json_t *metrics_cache;
+    ts_buf metrics_text;
     int64_t metrics_cached_us;
     /* render thread: */
     ts_snapshot snapshot;

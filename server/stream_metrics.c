@@ -77,18 +77,35 @@ json_t *ts_stream_metrics(ts_stream *s)
     ts_device_stats device = {0};
     if (s->hub->app->device)
         ts_device_get_stats(s->hub->app->device, &device);
+    pthread_mutex_lock(&s->hub->hub_lock);
+    json_t *o = build_locked(s, ts_now_us());
+    pthread_mutex_unlock(&s->hub->hub_lock);
+    add_integer(o, "device_memory_bytes", device.used_bytes);
+    return o;
+}
+
+/* Every subscriber is told once a second: the text is made once for all of them. */
+void ts_stream_metrics_text(ts_stream *s, ts_buf *out)
+{
     int64_t now = ts_now_us();
     pthread_mutex_lock(&s->hub->hub_lock);
-    /* every subscriber is told once a second: build it once for all of them */
-    if (!s->metrics_cache || now - s->metrics_cached_us > CACHE_US) {
-        json_decref(s->metrics_cache);
-        s->metrics_cache = build_locked(s, now);
-        add_integer(s->metrics_cache, "device_memory_bytes", device.used_bytes);
-        s->metrics_cached_us = now;
-    }
-    json_t *copy = json_copy(s->metrics_cache);
+    bool fresh = s->metrics_text.len && now - s->metrics_cached_us <= CACHE_US;
+    if (fresh)
+        ts_buf_append(out, s->metrics_text.data, s->metrics_text.len);
     pthread_mutex_unlock(&s->hub->hub_lock);
-    return copy;
+    if (fresh)
+        return;
+    json_t *o = ts_stream_metrics(s);
+    size_t start = out->len;
+    ts_json_write(o, out);
+    json_decref(o);
+    if (out->failed)
+        return;
+    pthread_mutex_lock(&s->hub->hub_lock);
+    ts_buf_reset(&s->metrics_text);
+    ts_buf_append(&s->metrics_text, out->data + start, out->len - start);
+    s->metrics_cached_us = now;
+    pthread_mutex_unlock(&s->hub->hub_lock);
 }
 
 void ts_stream_count_sent(ts_stream *s, uint64_t frames, uint64_t bytes, uint64_t dropped)

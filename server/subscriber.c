@@ -591,18 +591,25 @@ void subscriber_send_metrics(subscriber *sub)
     bool lossless = false;
     if (sub->group)
         group_report(sub->group);
-    json_t *o = ts_stream_metrics(sub->stream);
     if (sub->group)
         ts_watch_describe(sub->group->watch, &quality, &scale, &lossless);
-    json_object_set_new(o, "type", json_string("metrics"));
-    json_object_set_new(o, "stream", json_string(ts_stream_name(sub->stream)));
-    json_object_set_new(o, "subscriber",
-                        json_pack("{s:I,s:I,s:i,s:f,s:i,s:f,s:b}", "sent", (json_int_t)sub->sent,
-                                  "dropped", (json_int_t)sub->dropped_total, "unacked",
-                                  sub->n_unacked, "rtt_ms", sub->rtt_ms, "quality", quality,
-                                  "scale", scale, "lossless", lossless));
+    ts_buf text = {0}, stream = {0};
+    ts_stream_metrics_text(sub->stream, &stream);
+    ts_buf_printf(&text,
+                  "{\"type\":\"metrics\",\"stream\":\"%s\",\"subscriber\":{\"sent\":%" PRIu64
+                  ",\"dropped\":%" PRIu64 ",\"unacked\":%d,\"rtt_ms\":%.3f,\"quality\":%d"
+                  ",\"scale\":%.4g,\"lossless\":%s}",
+                  ts_stream_name(sub->stream), sub->sent, sub->dropped_total, sub->n_unacked,
+                  sub->rtt_ms, quality, scale, lossless ? "true" : "false");
     if (sub->wish.adaptive)
-        json_object_set_new(o, "level", json_integer(sub->ladder.level));
-    ts_conn_send_json(sub->session->conn, o);
-    json_decref(o);
+        ts_buf_printf(&text, ",\"level\":%d", sub->ladder.level);
+    ts_buf_str(&text, ",");
+    if (stream.len > 1)
+        ts_buf_append(&text, stream.data + 1, stream.len - 1); /* behind its opening brace */
+    if (text.failed || stream.failed)
+        ts_conn_kill(sub->session->conn, "out of memory");
+    else
+        ts_conn_send_text(sub->session->conn, (const char *)text.data, text.len);
+    ts_buf_finish(&stream);
+    ts_buf_finish(&text);
 }

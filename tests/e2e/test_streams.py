@@ -273,6 +273,7 @@ def test_streams_survive_a_restart(start_server):
     streams = again.get("/v1/streams").json()["streams"]
     assert [s["name"] for s in streams] == ["r1"]
     assert streams[0]["view"] == {"colormap": "hot"} and streams[0]["output"] == {"quality": 55, "history": 9}
+    again.stop()  # before the directory of the first goes
 
 
 def test_max_streams(start_server):
