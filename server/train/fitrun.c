@@ -7,6 +7,7 @@
 #include <time.h>
 
 #include "cl/base/fs.h"
+#include "cl/base/size.h"
 #include "server/train/fitrun_internal.h"
 
 #define CSV_HEADER                                                                 \
@@ -143,7 +144,7 @@ static ts_status keep_eval(ts_fitrun *run, const ts_gs_eval *e, ts_error *err)
 {
     if (run->n_evals == run->cap_evals) {
         size_t cap = run->cap_evals ? run->cap_evals * 2 : 64;
-        ts_gs_eval *more = realloc(run->evals, cap * sizeof *more);
+        ts_gs_eval *more = ts_realloc_array(run->evals, cap, sizeof *more);
         if (!more)
             return ts_fail(err, TS_E_NO_MEMORY, "evaluations");
         run->evals = more;
@@ -383,7 +384,7 @@ static ts_status write_map(ts_fitrun *run, ts_error *err)
     char name[64];
     if (!map)
         return TS_OK;
-    uint8_t *rgba = malloc(n * 4);
+    uint8_t *rgba = calloc(n * 4, 1);
     if (!rgba)
         return ts_fail(err, TS_E_NO_MEMORY, "the map");
     for (size_t i = 0; i < n; ++i) {
@@ -415,7 +416,7 @@ static ts_status downsample(ts_fitrun *run, ts_gs_target *t, float **small, ts_e
     if (!run->config.downsample || run->config.downsample_ratio <= 1)
         return TS_OK;
     size_t n = (size_t)t->width * (size_t)t->height * (size_t)t->channels;
-    run->full = malloc(n * sizeof *run->full);
+    run->full = calloc(n, sizeof *run->full);
     if (!run->full)
         return ts_fail(err, TS_E_NO_MEMORY, "the target");
     memcpy(run->full, t->chw, n * sizeof *run->full);

@@ -92,7 +92,7 @@ static ts_status draw_gaussians(ts_fitrun *run, bool footprint, uint8_t *rgba, t
 static ts_status flip_panel(ts_fitrun *run, uint8_t *rgba, ts_error *err)
 {
     size_t n = (size_t)run->w * (size_t)run->h;
-    float *memory = malloc(7 * n * sizeof *memory);
+    float *memory = calloc(7 * n, sizeof *memory);
     double mean;
     if (!memory)
         return ts_fail(err, TS_E_NO_MEMORY, "the error panel");
@@ -141,7 +141,7 @@ ts_status fitrun_panels(ts_fitrun *run, const ts_trainpic_options *look, const u
             continue;
         }
         if (!run->extra)
-            run->extra = malloc(TS_TRAINPIC_MAX_PANELS * bytes);
+            run->extra = calloc(TS_TRAINPIC_MAX_PANELS * bytes, 1);
         if (!run->extra)
             return ts_fail(err, TS_E_NO_MEMORY, "panels");
         panels[i] = run->extra + (size_t)i * bytes;

@@ -226,7 +226,7 @@ json_t *ts_fitrun_enhanced(ts_fitrun *run)
 static ts_status make_pictures(ts_fitrun *run, pictures *pic, ts_error *err)
 {
     size_t n = (size_t)run->w * (size_t)run->h;
-    pic->base = malloc(n * 16);
+    pic->base = calloc(n * 16, 1);
     if (!pic->base)
         return ts_fail(err, TS_E_NO_MEMORY, "pictures");
     pic->enhanced = pic->base + 4 * n;

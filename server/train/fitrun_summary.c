@@ -171,8 +171,8 @@ static ts_status write_picture(ts_fitrun *run, ts_error *err)
     look.panel[2] = TS_PANEL_ABS_DIFF;
     look.panel[3] = TS_PANEL_INITIAL;
     look.show_step = look.show_psnr = look.show_ssim = false;
-    float *map = malloc(n * sizeof *map);
-    uint8_t *hot = malloc(n * 4);
+    float *map = calloc(n, sizeof *map);
+    uint8_t *hot = calloc(n * 4, 1);
     ts_status st = map && hot ? TS_OK : ts_fail(err, TS_E_NO_MEMORY, "summary.png");
     for (size_t i = 0; st == TS_OK && i < n; ++i) {
         int d = 0;
@@ -209,7 +209,7 @@ static ts_status write_plot(ts_fitrun *run, ts_error *err)
         COLUMNS
     };
     size_t n = run->n_evals;
-    double *all = malloc(COLUMNS * (n + 1) * sizeof *all), *c[COLUMNS];
+    double *all = calloc(COLUMNS * (n + 1), sizeof *all), *c[COLUMNS];
     if (!all)
         return ts_fail(err, TS_E_NO_MEMORY, "metrics_plot.png");
     for (size_t i = 0; i < COLUMNS; ++i)

@@ -100,7 +100,7 @@ static json_t *batch_rows(ts_fits *fits, int64_t batch)
         }
     pthread_mutex_unlock(&fits->fits_lock);
     size_t n = json_array_size(list);
-    json_t **rows = malloc((n + 1) * sizeof(json_t *));
+    json_t **rows = calloc((n + 1), sizeof(json_t *));
     for (size_t i = 0; rows && i < n; ++i)
         rows[i] = json_array_get(list, i);
     if (rows)

@@ -8,6 +8,7 @@
 #include "cl/base/clock.h"
 #include "cl/base/fs.h"
 #include "cl/base/log.h"
+#include "cl/base/size.h"
 #include "server/events.h"
 #include "server/train/fits_internal.h"
 
@@ -33,7 +34,7 @@ static void on_evaluated(void *arg, const ts_gs_eval *e)
     pthread_mutex_lock(&h->fits->fits_lock);
     if (j->n_evals == j->cap_evals) {
         size_t cap = j->cap_evals ? j->cap_evals * 2 : 64;
-        ts_gs_eval *more = realloc(j->evals, cap * sizeof *more);
+        ts_gs_eval *more = ts_realloc_array(j->evals, cap, sizeof *more);
         if (more) {
             j->evals = more;
             j->cap_evals = cap;

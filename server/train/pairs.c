@@ -313,7 +313,7 @@ static ts_status set_size(ts_pair *q, int w, int h, ts_error *err)
     if (w == q->w && h == q->h)
         return TS_OK;
     uint8_t *truth = malloc(bytes), *render = malloc(bytes);
-    uint8_t *extra = malloc(bytes * TS_TRAINPIC_MAX_PANELS);
+    uint8_t *extra = calloc(bytes * TS_TRAINPIC_MAX_PANELS, 1);
     if (!truth || !render || !extra) {
         free(truth);
         free(render);
@@ -345,7 +345,7 @@ static ts_status truth_locked(ts_pair *q, const ts_trainimage *i, ts_error *err)
     if ((q->o.width && i->width != q->o.width) || (q->o.height && i->height != q->o.height))
         return ts_fail(err, TS_E_SHAPE, "ground truth of %d x %d, the stream is %lld x %lld",
                        i->width, i->height, (long long)q->o.width, (long long)q->o.height);
-    float *copy = malloc(total * sizeof *copy);
+    float *copy = calloc(total, sizeof *copy);
     if (!copy)
         return ts_fail(err, TS_E_NO_MEMORY, "ground truth");
     memcpy(copy, i->chw, total * sizeof *copy);

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "cl/base/size.h"
 #include "server/codec.h"
 
 void ts_trainimage_finish(ts_trainimage *image)
@@ -44,7 +45,8 @@ static ts_status extend(ts_trainimage *image, const char *name, int64_t w, int64
         return ts_fail(err, TS_E_SHAPE, "%s: %d channels in all, at most %d", name,
                        image->channels + channels, TS_GS_MAX_CHANNELS);
     size_t plane = (size_t)w * (size_t)h;
-    float *more = realloc(image->chw, plane * (size_t)(image->channels + channels) * sizeof *more);
+    float *more =
+        ts_realloc_array(image->chw, plane * (size_t)(image->channels + channels), sizeof *more);
     if (!more)
         return ts_fail(err, TS_E_NO_MEMORY, "%s: %lld x %lld", name, (long long)w, (long long)h);
     *to = more + plane * (size_t)image->channels;
@@ -224,7 +226,7 @@ ts_status ts_trainimage_reduce(const float *chw, int channels, int height, int w
     int w = (int)fmax(1, nearbyint(width / ratio)), h = (int)fmax(1, nearbyint(height / ratio));
     size_t plane = (size_t)width * (size_t)height, small = (size_t)w * (size_t)h;
     float *rows = malloc((size_t)w * (size_t)height * sizeof *rows);
-    *out = malloc(small * (size_t)channels * sizeof **out);
+    *out = calloc(small * (size_t)channels, sizeof **out);
     if (!rows || !*out) {
         free(rows);
         free(*out);

@@ -99,7 +99,7 @@ static float to_loss_space(const ts_gs_fit *f, float v)
 static ts_status take_target(ts_gs_fit *f, const ts_gs_target *t, ts_error *err)
 {
     size_t total = f->pixels * (size_t)f->ch;
-    f->shown_target = malloc(total * sizeof(float));
+    f->shown_target = calloc(total, sizeof(float));
     if (!f->shown_target)
         return ts_fail(err, TS_E_NO_MEMORY, "the target");
     for (size_t i = 0; i < total; ++i) {
@@ -127,7 +127,7 @@ static ts_status make_device_side(ts_gs_fit *f, ts_error *err)
         return st;
     float *target = f->shown_target;
     if (c->gamma != 1) {
-        target = malloc(total * sizeof(float));
+        target = calloc(total, sizeof(float));
         if (!target)
             return ts_fail(err, TS_E_NO_MEMORY, "the target");
         for (size_t i = 0; i < total; ++i)
@@ -169,7 +169,7 @@ static ts_status probability(ts_gs_fit *f, const ts_gs_target *t, ts_error *err)
 {
     if (f->c.init_mode == TS_GS_INIT_RANDOM)
         return TS_OK;
-    f->map = malloc(f->pixels * sizeof(float));
+    f->map = calloc(f->pixels, sizeof(float));
     if (!f->map)
         return ts_fail(err, TS_E_NO_MEMORY, "the probability map");
     if (f->c.init_mode == TS_GS_INIT_SALIENCY) {
@@ -190,7 +190,7 @@ static ts_status first_pixels(ts_gs_fit *f, size_t n, uint32_t *pixel, ts_error 
     float *p = NULL;
     ts_status st = TS_OK;
     if (random < n) {
-        p = malloc(f->pixels * sizeof *p);
+        p = calloc(f->pixels, sizeof *p);
         if (!p)
             return ts_fail(err, TS_E_NO_MEMORY, "sampling");
         for (size_t i = 0; i < f->pixels; ++i)
@@ -210,7 +210,7 @@ static ts_status fresh_rows(ts_gs_fit *f, float *rows, size_t from, size_t n, ts
 {
     if (from >= n)
         return TS_OK;
-    uint32_t *pixel = malloc((n - from) * sizeof *pixel);
+    uint32_t *pixel = calloc((n - from), sizeof *pixel);
     if (!pixel)
         return ts_fail(err, TS_E_NO_MEMORY, "sampling");
     ts_status st = first_pixels(f, n - from, pixel, err);
@@ -545,7 +545,7 @@ static ts_status reset_adam(ts_gs_fit *f, size_t from, ts_error *err)
 static ts_status add_rows(ts_gs_fit *f, size_t n, const uint32_t *pixel, const float *difference,
                           ts_error *err)
 {
-    float *rows = malloc(n * f->row * sizeof *rows);
+    float *rows = calloc(n * f->row, sizeof *rows);
     if (!rows)
         return ts_fail(err, TS_E_NO_MEMORY, "adding");
     for (size_t i = 0; i < n; ++i) {
@@ -570,9 +570,9 @@ ts_status ts_gs_fit_add(ts_gs_fit *f, int64_t count, const int rect[4], bool ran
     ts_gs_eval now;
     if (n == 0)
         return TS_OK;
-    float *shown = malloc(f->pixels * (size_t)f->ch * sizeof *shown);
-    float *p = malloc(f->pixels * sizeof *p);
-    uint32_t *pixel = malloc(n * sizeof *pixel);
+    float *shown = calloc(f->pixels * (size_t)f->ch, sizeof *shown);
+    float *p = calloc(f->pixels, sizeof *p);
+    uint32_t *pixel = calloc(n, sizeof *pixel);
     ts_status st = shown && p && pixel ? TS_OK : ts_fail(err, TS_E_NO_MEMORY, "adding");
     if (st == TS_OK)
         st = make_add_target(f, err);
@@ -646,8 +646,8 @@ static ts_status contributions(ts_gs_fit *f, float *rows, ts_error *err)
 
 static ts_status prune(ts_gs_fit *f, ts_error *err)
 {
-    float *rows = malloc(f->n * f->row * sizeof *rows);
-    bool *keep = malloc(f->n * sizeof *keep);
+    float *rows = calloc(f->n * f->row, sizeof *rows);
+    bool *keep = calloc(f->n, sizeof *keep);
     size_t kept = 0;
     ts_status st =
         rows && keep ? contributions(f, rows, err) : ts_fail(err, TS_E_NO_MEMORY, "pruning");
@@ -843,7 +843,7 @@ void ts_gs_fit_finish(ts_gs_fit *f)
 
 ts_status ts_gs_fit_complete(ts_gs_fit *f, ts_gs_metrics *out, ts_error *err)
 {
-    float *shown = malloc(f->pixels * (size_t)f->ch * sizeof *shown);
+    float *shown = calloc(f->pixels * (size_t)f->ch, sizeof *shown);
     ts_status st = shown ? TS_OK : ts_fail(err, TS_E_NO_MEMORY, "the final picture");
     /* not at a step that was evaluated already: the last row of the metrics is the final figure */
     if (st == TS_OK && (f->last.step != f->step || isnan(f->last.psnr)))

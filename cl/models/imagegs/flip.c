@@ -215,7 +215,7 @@ ts_status ts_gs_flip(const float *a, const float *b, int height, int width, floa
     const double ppd = 3840 * PI / 180;
     size_t n = (size_t)width * (size_t)height;
     work p = {.w = width, .h = height, .n = n};
-    p.memory = malloc(13 * n * sizeof(float));
+    p.memory = calloc(13 * n, sizeof(float));
     if (!p.memory)
         return ts_fail(err, TS_E_NO_MEMORY, "FLIP of %d x %d", width, height);
     p.ycc[0] = p.memory;

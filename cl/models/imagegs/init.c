@@ -189,7 +189,7 @@ static void select_smallest(draw *d, size_t count, size_t n)
 ts_status ts_gs_sample(const float *p, size_t pixels, size_t n, uint64_t seed, uint32_t purpose,
                        uint32_t event, uint32_t *out, ts_error *err)
 {
-    draw *d = malloc(pixels * sizeof *d);
+    draw *d = calloc(pixels, sizeof *d);
     if (!d)
         return ts_fail(err, TS_E_NO_MEMORY, "sampling among %zu pixels", pixels);
     for (size_t i = 0; i < pixels; ++i) {

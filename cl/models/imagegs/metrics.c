@@ -146,7 +146,7 @@ ts_status ts_gs_metrics_quick(const float *a, const float *b, int channels, int 
                               double *psnr, double *ssim, ts_error *err)
 {
     size_t n = (size_t)width * (size_t)height;
-    float *scratch = malloc(SSIM_PLANES * n * sizeof *scratch);
+    float *scratch = calloc(SSIM_PLANES * n, sizeof *scratch);
     if (!scratch)
         return ts_fail(err, TS_E_NO_MEMORY, "metrics of %d x %d", width, height);
     *psnr = psnr_of(mean_square(a, b, n * (size_t)channels));
@@ -169,7 +169,7 @@ ts_status ts_gs_metrics_compute(const float *a, const float *b, int channels, in
     ts_status st = ts_gs_metrics_quick(a, b, channels, height, width, &m->psnr, &m->ssim, err);
     if (st != TS_OK)
         return st;
-    float *scratch = malloc((SSIM_PLANES + 4) * n * sizeof *scratch);
+    float *scratch = calloc((SSIM_PLANES + 4) * n, sizeof *scratch);
     if (!scratch)
         return ts_fail(err, TS_E_NO_MEMORY, "metrics of %d x %d", width, height);
     if (shorter > 2 * RADIUS)

@@ -33,7 +33,7 @@ static size_t width_of(const ts_gs_model *m, int part)
 static float *gather(const ts_gs_model *m, const float *rows, int part)
 {
     size_t w = width_of(m, part), row = 5 + (size_t)m->channels;
-    float *out = malloc((m->n * w + 1) * sizeof *out);
+    float *out = calloc((m->n * w + 1), sizeof *out);
     for (size_t i = 0; out && i < m->n; ++i)
         memcpy(out + i * w, rows + i * row + parts[part].at, w * sizeof *out);
     return out;
@@ -309,7 +309,7 @@ static ts_status float_part(const ts_safetensors *f, const ts_gs_model *m, const
     if (!t || !ts_dtype_is_float(t->dtype) || t->shape.rank != 2 ||
         t->shape.dim[0] != (int64_t)m->n || t->shape.dim[1] != (int64_t)w)
         return ts_fail(err, TS_E_SHAPE, "tensor \"%s\": want floats [%zu,%zu]", name, m->n, w);
-    float *values = malloc((m->n * w + 1) * sizeof *values);
+    float *values = calloc((m->n * w + 1), sizeof *values);
     if (!values)
         return ts_fail(err, TS_E_NO_MEMORY, "a model");
     ts_st_tensor_to_f32(t, values);
@@ -337,7 +337,7 @@ static ts_status code_part(const ts_safetensors *f, const ts_gs_model *m, const 
     if (!t || t->nbytes != ts_gs_quant_bytes(m->n * w, q.bits))
         return ts_fail(err, TS_E_SHAPE, "tensor \"%s\": want %zu codes of %u bits", key, m->n * w,
                        q.bits);
-    float *values = malloc((m->n * w + 1) * sizeof *values);
+    float *values = calloc((m->n * w + 1), sizeof *values);
     if (!values)
         return ts_fail(err, TS_E_NO_MEMORY, "a model");
     ts_gs_quant_unpack(&q, t->data, m->n * w, values);
@@ -491,7 +491,7 @@ ts_status ts_gs_model_render(ts_queue *queue, const ts_gs_model *m, int height, 
         st = ts_gs_splat_render(splat, par, m->n, err);
     if (st == TS_OK) {
         count = (size_t)o.width * (size_t)o.height * (size_t)o.channels;
-        *out = malloc(count * sizeof **out);
+        *out = calloc(count, sizeof **out);
         st = *out ? ts_gs_planes_read(queue, ts_gs_splat_planes(splat), ts_gs_splat_image(splat),
                                       *out, err)
                   : ts_fail(err, TS_E_NO_MEMORY, "a rendering");

@@ -62,7 +62,7 @@ static ts_status judge(const ts_gs_refine *r, const float *truth, const float *r
 static ts_status judge_all(ts_gs_refine *r, ts_error *err)
 {
     size_t n = (size_t)r->ch * (size_t)r->grid.size * (size_t)r->grid.size;
-    float *pair = malloc(2 * n * sizeof *pair);
+    float *pair = calloc(2 * n, sizeof *pair);
     ts_status st = pair ? TS_OK : ts_fail(err, TS_E_NO_MEMORY, "patches");
     for (int i = 0; st == TS_OK && i < r->n; ++i) {
         ts_gs_patch *p = &r->patch[i];
@@ -117,12 +117,12 @@ static ts_status members(const ts_gs_refine *r, const ts_gs_patch *p, int64_t mo
 {
     const ts_gs_model *b = &r->base;
     size_t row = 5 + (size_t)r->ch, n = 0;
-    member *list = malloc((b->n + 1) * sizeof *list);
+    member *list = calloc((b->n + 1), sizeof *list);
     *out = *b;
     out->metrics = out->config = NULL;
     out->m = out->v = NULL;
     out->width = out->height = r->grid.size;
-    out->par = malloc((b->n + 1) * row * sizeof *out->par);
+    out->par = calloc((b->n + 1) * row, sizeof *out->par);
     if (!list || !out->par) {
         free(list);
         free(out->par);
@@ -173,7 +173,7 @@ static ts_status start_patch(ts_gs_refine *r, ts_error *err)
     ts_gs_model start = {0};
     ts_gs_config c;
     if (!r->patch_target)
-        r->patch_target = malloc(n * sizeof *r->patch_target);
+        r->patch_target = calloc(n, sizeof *r->patch_target);
     if (!r->patch_target)
         return ts_fail(err, TS_E_NO_MEMORY, "a patch");
     cut(r, r->target, p, r->patch_target);
@@ -200,7 +200,7 @@ static ts_status end_patch(ts_gs_refine *r, ts_error *err)
     size_t n = (size_t)r->ch * (size_t)r->grid.size * (size_t)r->grid.size;
     double psnr, ssim, error;
     ts_gs_eval eval;
-    float *shown = malloc(n * sizeof *shown);
+    float *shown = calloc(n, sizeof *shown);
     ts_status st =
         shown ? ts_gs_fit_evaluate(r->fit, &eval, err) : ts_fail(err, TS_E_NO_MEMORY, "a patch");
     if (st == TS_OK)
@@ -354,7 +354,7 @@ static ts_status end_joint(ts_gs_refine *r, ts_error *err)
     for (int i = 0; st == TS_OK && i < r->n; ++i) {
         ts_gs_patch *p = &r->patch[i], old = *p;
         size_t n = (size_t)r->ch * (size_t)r->grid.size * (size_t)r->grid.size;
-        float *pair = malloc(2 * n * sizeof *pair);
+        float *pair = calloc(2 * n, sizeof *pair);
         if (!pair) {
             st = ts_fail(err, TS_E_NO_MEMORY, "patches");
             break;
@@ -373,7 +373,7 @@ static ts_status end_joint(ts_gs_refine *r, ts_error *err)
 
 static float *copy_of(const float *from, size_t n)
 {
-    float *to = malloc(n * sizeof *to);
+    float *to = calloc(n, sizeof *to);
     if (to)
         memcpy(to, from, n * sizeof *to);
     return to;

@@ -480,12 +480,12 @@ ts_status ts_gs_splat_lists(ts_gs_splat *s, uint32_t **start, uint32_t **list, s
 {
     size_t n = s->tiles + 1;
     *list = NULL;
-    *start = malloc(n * sizeof **start);
+    *start = calloc(n, sizeof **start);
     if (!*start)
         return ts_fail(err, TS_E_NO_MEMORY, "tile lists");
     ts_status st = ts_buffer_read(s->queue, s->start, 0, *start, n * sizeof **start, err);
     size_t total = st == TS_OK ? (*start)[s->tiles] : 0;
-    *list = malloc((total ? total : 1) * sizeof **list);
+    *list = calloc((total ? total : 1), sizeof **list);
     if (st == TS_OK && !*list)
         st = ts_fail(err, TS_E_NO_MEMORY, "tile lists");
     if (st == TS_OK && total)
