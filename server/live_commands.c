@@ -360,10 +360,10 @@ static json_t *without_envelope(const json_t *message)
     return rest;
 }
 
-/* {"type":"camera","azimuth":…}: short for a view with these keys. */
+/* {"type":"camera","azimuth":…}: short for a view whose camera has these keys. */
 static ts_status do_camera(session *s, subscriber *sub, const json_t *message, ts_error *err)
 {
-    json_t *view = without_envelope(message);
+    json_t *view = json_pack("{s:o}", "camera", without_envelope(message));
     ts_status st = apply_view(s, sub, message, view, err);
     json_decref(view);
     if (st == TS_OK)

@@ -494,3 +494,21 @@ def test_metrics_of_streams_are_exported(server):
         assert 'tensorscope_stream_subscribers{stream="mx"} 1' in text
     server.delete("/v1/streams/mx")
     assert 'stream="mx"' not in server.get("/metrics").text
+
+
+def test_camera_turns_the_volume(server):
+    put(server, "vol", np.random.default_rng(3).random((8, 8, 8), dtype="f4"))
+    make_stream(server, "vol", {"tensor": "vol"}, {"kind": "volume"})
+    with ws(server, "vol") as c:
+        before = c.frame(timeout=60).image()
+        c.send(type="camera", azimuth=70, elevation=-20, id=1, scope="all")
+        assert c.expect("ok", id=1)
+        for _ in range(20):
+            after = c.frame(timeout=20).image()
+            if (before != after).any():
+                break
+        assert (before != after).any()
+        c.send(type="camera", wobble=1, id=2)
+        assert c.expect("error", id=2)["code"] == "bad-option"
+    view = server.get("/v1/streams/vol").json()["view"]
+    assert view["camera"]["azimuth"] == 70 and view["camera"]["elevation"] == -20
