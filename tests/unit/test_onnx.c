@@ -11,6 +11,7 @@
 #include "cl/models/model.h"
 #include "cl/tensor/npy.h"
 #include "tests/support/check.h"
+#include "tests/support/golden.h"
 #include "tests/support/opsfix.h"
 
 #define GOLDEN TS_TEST_DIR "/golden/onnx/"
@@ -119,6 +120,39 @@ static void network(void **state, const char *name)
     }
 NETWORKS(X)
 #undef X
+
+/* ---- RF-DETR as its exporter wrote it ---- */
+
+static void rf_detr(void **state)
+{
+    static const char *const outputs[] = {"dets", "labels"}, *const recorded[] = {"boxes", "logits"};
+    ts_opsfix *f = *state;
+    const char *folder = TS_TEST_DIR "/golden/rf-detr/onnx-a";
+    ts_error err = {0};
+    ts_model *model;
+    ts_golden g;
+    ts_tensor *x, *y[2];
+    CHECK_OK(ts_model_load(f->queue, folder, &model, &err));
+    ts_golden_open(TS_TEST_DIR "/golden/rf-detr/tiny-a/golden.safetensors", &g);
+    const ts_st_tensor *pixels = ts_golden_find(&g, "pixel_values");
+    CHECK_OK(ts_tensor_from_host(f->queue, TS_F32, &pixels->shape, pixels->data, pixels->nbytes, &x,
+                                 &err));
+    CHECK_OK(ts_model_run(model, (const ts_tensor *const *)&x, outputs, 2, y, &err));
+    for (int i = 0; i < 2; i++) {
+        const ts_st_tensor *want = ts_golden_find(&g, recorded[i]);
+        float *got = malloc(want->nbytes), *expected = ts_golden_f32(&g, recorded[i]);
+        assert_int_equal(ts_tensor_nbytes(y[i]), want->nbytes);
+        CHECK_OK(ts_tensor_read(f->queue, y[i], got, &err));
+        for (size_t k = 0; k < want->nbytes / 4; k++)
+            ts_check_close((double)got[k], (double)expected[k], 1e-4, 1e-3, outputs[i], k);
+        free(got);
+        free(expected);
+        ts_tensor_unref(y[i]);
+    }
+    ts_tensor_unref(x);
+    ts_model_destroy(model);
+    ts_golden_close(&g);
+}
 
 /* ---- the node suite ---- */
 
@@ -277,6 +311,7 @@ int main(void)
 #define X(name) cmocka_unit_test(name),
         NETWORKS(X)
 #undef X
+        cmocka_unit_test(rf_detr),
         cmocka_unit_test(node_suite),
         cmocka_unit_test(damaged),
     };
