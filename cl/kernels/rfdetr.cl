@@ -4,16 +4,16 @@
  */
 #include "ops.clh"
 
-/* A region of RGBA8 rows as [3,h,w] in 0…1. */
+/* A region of rows of RGB or RGBA bytes (`pixel` 3 or 4) as [3,h,w] in 0…1. */
 kernel void rfdetr_planes(global const uchar *x, ulong xo, global float *y, ulong yo, int left, int top,
-                          int row, int w, int h)
+                          int row, int pixel, int w, int h)
 {
     x += xo;
     y += yo;
     const ulong area = (ulong)w * h;
     TS_EACH(e, area)
     {
-        const ulong at = ((ulong)(top + e / w) * row + left + e % w) * 4;
+        const ulong at = ((ulong)(top + e / w) * row + left + e % w) * pixel;
         for (int c = 0; c < 3; ++c)
             y[c * area + e] = x[at + c] / 255.0f;
     }

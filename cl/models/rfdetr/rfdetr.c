@@ -270,7 +270,10 @@ static ts_status fit_size(ts_rfdetr *m, int w, int h, ts_error *err)
 ts_status ts_rfdetr_prepare(ts_rfdetr *m, const ts_rfdetr_image *image, ts_arr *out, ts_error *err)
 {
     int64_t rows = image->rgba.shape.dim[0], row = image->rgba.shape.dim[1];
-    if (image->rgba.shape.rank != 3 || image->rgba.dtype != TS_U8 || image->x < 0 ||
+    int64_t pixel = image->rgba.shape.dim[2];
+    if (image->rgba.shape.rank != 3 || image->rgba.dtype != TS_U8 || pixel < 3 || pixel > 4)
+        return ts_fail(err, TS_E_SHAPE, "a picture is u8 [height,width,3] or [height,width,4]");
+    if (image->x < 0 ||
         image->y < 0 || image->width < 1 || image->height < 1 || image->x + image->width > row ||
         image->y + image->height > rows)
         return ts_fail(err, TS_E_SHAPE, "a region of %dx%d at %d,%d in a picture of %lldx%lld",
@@ -281,7 +284,8 @@ ts_status ts_rfdetr_prepare(ts_rfdetr *m, const ts_rfdetr_image *image, ts_arr *
         st = ts_ops_flat(m->ops, "rfdetr", "rfdetr_planes", (int64_t)image->width * image->height,
                          4096,
                          TS_ARGS(TS_OP_ARR(&image->rgba), TS_OP_ARR(&m->planes), TS_INT(image->x),
-                                 TS_INT(image->y), TS_INT((int)row), TS_INT(image->width),
+                                 TS_INT(image->y), TS_INT((int)row), TS_INT((int)pixel),
+                                 TS_INT(image->width),
                                  TS_INT(image->height)),
                          err);
     if (st == TS_OK)

@@ -26,9 +26,9 @@ typedef struct ts_rfdetr_box {
     int class_id, query;
 } ts_rfdetr_box;
 
-/** A region of an RGBA8 picture on the device. */
+/** A region of a picture on the device, RGBA or RGB. */
 typedef struct ts_rfdetr_image {
-    ts_arr rgba; /* u8 [height,width,4] */
+    ts_arr rgba; /* u8 [height,width,4] or [height,width,3] */
     int x, y, width, height;
 } ts_rfdetr_image;
 
