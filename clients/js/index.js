@@ -4,6 +4,7 @@
  *   import { connect } from './index.js';
  *   const scope = connect('http://127.0.0.1:8080/');
  *   await scope.put('w', new Float32Array(64 * 64), { shape: [64, 64], step: 1 });
+ *   await scope.api.json('PUT', 'v1/streams/w', { source: { tensor: 'w' } });
  *   for await (const frame of scope.stream('w').frames()) console.log(frame.header.seq);
  */
 import { Api, Link, Problem } from './api.js';
