@@ -126,6 +126,11 @@ static ts_status binary_device(ts_node_call *c, ts_error *err)
     ts_binary op = BINARY[row].device;
     if (op == TS_BINARY_MOD && ts_attr_int(c->node, "fmod", 0))
         op = TS_BINARY_FMOD;
+    bool whole = !ts_onnx_is_float(c->in[0]->type); /* yet f32 on the device, as all elements */
+    if (whole && op == TS_BINARY_DIV)
+        op = TS_BINARY_DIV_WHOLE;
+    if (whole && op == TS_BINARY_POW)
+        op = TS_BINARY_POW_WHOLE;
     ts_shape shape;
     ts_arr a, b, y;
     ts_status st = broadcast_all(c, &shape, err);

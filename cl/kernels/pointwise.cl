@@ -119,8 +119,39 @@ enum {
     BIN_OR,
     BIN_XOR,
     BIN_PRELU,
-    BIN_SQUARED_DIFFERENCE
+    BIN_SQUARED_DIFFERENCE,
+    BIN_DIV_WHOLE,
+    BIN_POW_WHOLE
 };
+
+/* Small whole exponents by products: a device's pow may miss a whole result by several ulp. */
+static inline float power(float a, float b)
+{
+    const uint n = (uint)clamp(b, 0.0f, 31.0f);
+    float product = 1.0f, square = a;
+    for (int i = 0; i < 5; ++i) {
+        product = n >> i & 1 ? product * square : product;
+        square *= square;
+    }
+    const bool exact = a == rint(a) && fabs(product) <= 16777216.0f;
+    return (float)n == b && (n <= 4 || exact) ? product : pow(a, b);
+}
+
+/* Towards zero; a power that misses a whole number by no more than pow's error is that number. */
+static inline float power_whole(float a, float b)
+{
+    const float p = power(a, b), near = rint(p);
+    return fabs(p - near) <= 2e-6f * fabs(p) ? near : trunc(p);
+}
+
+/* Towards zero; the remainder corrects a device's division that is an ulp or two off. */
+static inline float divide_whole(float a, float b)
+{
+    const float q = trunc(a / b), r = fma(-q, b, a), one = (a < 0.0f) != (b < 0.0f) ? -1.0f : 1.0f;
+    if (r != 0.0f && (r < 0.0f) != (a < 0.0f))
+        return q - one;
+    return fabs(r) >= fabs(b) ? q + one : q;
+}
 
 #define TRUE_IF(c) ((c) ? 1.0f : 0.0f)
 static inline float binary(int op, float a, float b)
@@ -139,7 +170,7 @@ static inline float binary(int op, float a, float b)
     case BIN_MAX:
         return isnan(a) || a > b ? a : b;
     case BIN_POW:
-        return pow(a, b);
+        return power(a, b);
     case BIN_MOD: /* sign of the divisor */
     {
         float r = fmod(a, b);
@@ -167,6 +198,10 @@ static inline float binary(int op, float a, float b)
         return TRUE_IF((a != 0.0f) != (b != 0.0f));
     case BIN_PRELU:
         return a >= 0.0f ? a : a * b;
+    case BIN_DIV_WHOLE:
+        return divide_whole(a, b);
+    case BIN_POW_WHOLE:
+        return power_whole(a, b);
     default:
         return (a - b) * (a - b);
     }

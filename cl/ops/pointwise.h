@@ -13,15 +13,17 @@ TS_CHECKED ts_status ts_op_unary(ts_ops *ops, const ts_arr *x, const ts_act *act
                                  ts_error *err);
 
 /* X(enumerator): comparisons and logic give 1.0 or 0.0. MOD has the divisor's sign, FMOD the
- * dividend's; PRELU is a >= 0 ? a : a*b. The order is the kernel's. */
-#define TS_BINARY_MAP(X)                                                                    \
-    X(ADD)                                                                                  \
-    X(SUB)                                                                                  \
-    X(MUL)                                                                                  \
-    X(DIV)                                                                                  \
-    X(MIN)                                                                                  \
-    X(MAX) X(POW) X(MOD) X(FMOD) X(LESS) X(LESS_EQUAL) X(GREATER) X(GREATER_EQUAL) X(EQUAL) \
-        X(NOT_EQUAL) X(AND) X(OR) X(XOR) X(PRELU) X(SQUARED_DIFFERENCE)
+ * dividend's; PRELU is a >= 0 ? a : a*b; DIV_WHOLE and POW_WHOLE are integers', towards zero. The
+ * order is the kernel's. */
+#define TS_BINARY_MAP(X)                                                                          \
+    X(ADD)                                                                                        \
+    X(SUB)                                                                                        \
+    X(MUL)                                                                                        \
+    X(DIV)                                                                                        \
+    X(MIN)                                                                                        \
+    X(MAX)                                                                                        \
+    X(POW) X(MOD) X(FMOD) X(LESS) X(LESS_EQUAL) X(GREATER) X(GREATER_EQUAL) X(EQUAL) X(NOT_EQUAL) \
+        X(AND) X(OR) X(XOR) X(PRELU) X(SQUARED_DIFFERENCE) X(DIV_WHOLE) X(POW_WHOLE)
 typedef enum ts_binary {
 #define X(name) TS_BINARY_##name,
     TS_BINARY_MAP(X)

@@ -47,6 +47,10 @@ double ref_binary(ts_binary op, double a, double b)
         return a >= 0 ? a : a * b;
     case TS_BINARY_SQUARED_DIFFERENCE:
         return (a - b) * (a - b);
+    case TS_BINARY_DIV_WHOLE:
+        return trunc(a / b);
+    case TS_BINARY_POW_WHOLE:
+        return trunc(pow(a, b));
     case TS_BINARY_COUNT:
         break;
     }

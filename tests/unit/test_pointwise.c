@@ -94,6 +94,43 @@ static void every_binary_operation_broadcasts(void **state)
     CHECK_STATUS(TS_E_SHAPE, ts_broadcast_shape(&TS_SHAPE(2, 3), &TS_SHAPE(2), &out, &err));
 }
 
+static void check_whole(ts_opsfix *f, ts_binary op, const float *a, const float *b,
+                        const float *want, int64_t n, const char *what)
+{
+    ts_error err = {0};
+    ts_arr da = ts_opsfix_up(f, &TS_SHAPE(n), a), db = ts_opsfix_up(f, &TS_SHAPE(n), b);
+    ts_arr y = ts_opsfix_new(f, &TS_SHAPE(n));
+    CHECK_OK(ts_op_binary(f->ops, op, &da, &db, NULL, &y, &err));
+    ts_opsfix_check(f, &y, want, 0, 0, what);
+    ts_arr_free(&da);
+    ts_arr_free(&db);
+}
+
+/* Exact on every device, also where its own division and pow are an ulp or more off. */
+static void whole_numbers_stay_whole(void **state)
+{
+    enum {
+        N = 3 * 97 * 40
+    };
+    static float a[N], b[N], want[N];
+    int n = 0;
+    for (int divisor = -48; divisor <= 48; divisor++)
+        for (int k = 0; k < 40; k++)
+            for (int off = -1; off <= 1; off++, n++) {
+                int by = divisor ? divisor : 4099,
+                    value = (k * 9973 - 190000) * by % 16000000 + off;
+                a[n] = (float)value;
+                b[n] = (float)by;
+                want[n] = (float)(value / by);
+            }
+    check_whole(*state, TS_BINARY_DIV_WHOLE, a, b, want, N, "division");
+    float base[] = {9, 3, -7, 2, 9, 2, 0, 5, 2, 10, -3},
+          by[] = {3, 15, 5, -1, 0.5f, 0.5f, 0, 10, 24, 7, 2};
+    float powers[] = {729, 14348907, -16807, 0, 3, 1, 1, 9765625, 16777216, 10000000, 9};
+    check_whole(*state, TS_BINARY_POW_WHOLE, base, by, powers, 11, "power");
+    check_whole(*state, TS_BINARY_POW, base, by, powers, 3, "float power");
+}
+
 static void where_takes_the_right_side(void **state)
 {
     ts_opsfix *f = *state;
@@ -176,6 +213,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_unary_kind_matches),
         cmocka_unit_test(every_binary_operation_broadcasts),
+        cmocka_unit_test(whole_numbers_stay_whole),
         cmocka_unit_test(where_takes_the_right_side),
         cmocka_unit_test(casts_saturate_round_and_keep_integers),
         cmocka_unit_test(pictures_are_rounded_or_truncated),
