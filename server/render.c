@@ -506,7 +506,8 @@ static bool is_stopping(void *arg)
 static void warm_up(ts_hub *hub)
 {
     ts_error err = {0};
-    if (hub->queue && ts_viz_warm(hub->queue, is_stopping, hub, &err) != TS_OK)
+    if (hub->queue && !hub->app->options.no_warm_up &&
+        ts_viz_warm(hub->queue, is_stopping, hub, &err) != TS_OK)
         ts_log(TS_LOG_WARN, "viz", "warm-up error=\"%s\"", err.text);
     ts_error_clear(&err);
 }

@@ -10,7 +10,7 @@ OOM = "CL_MEM_OBJECT_ALLOCATION_FAILURE"
 
 
 def start(fault):
-    return Server(env={"TENSORSCOPE_FAULT": fault})
+    return Server("--no-warm-up", env={"TENSORSCOPE_FAULT": fault})  # calls are counted: ours come first
 
 
 @pytest.fixture(scope="module", autouse=True)
