@@ -4,6 +4,7 @@ import pathlib
 import shutil
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -39,8 +40,9 @@ def conformance(python, server, *args):
 
 def wait_ready(server):
     for _ in range(200):
-        if server.get("/v2/models/identity/ready").status_code == 200:
+        if all(server.get(path).status_code == 200 for path in ("/v2/models/identity/ready", "/v2/health/ready")):
             return
+        time.sleep(0.1)
     raise AssertionError("identity is not ready")
 
 

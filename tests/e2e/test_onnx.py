@@ -1,6 +1,7 @@
 """ONNX files: served over the Open Inference Protocol, and the onnx package's own suites where its wheel can be had."""
 import io
 import json
+import os
 import pathlib
 import shutil
 import subprocess
@@ -111,8 +112,8 @@ def test_node_suite(onnx_data):
     if not program.exists():
         pytest.skip("the unit tests are not built")
     done = subprocess.run([str(program)], capture_output=True, text=True, timeout=280,
-                          env={"ONNX_NODE_TESTS": str(onnx_data / "node"), "PATH": "/usr/bin:/bin",
-                               "POCL_CACHE_DIR": str(ROOT / "build" / "pocl-cache")})
+                          env={"POCL_CACHE_DIR": str(ROOT / "build" / "pocl-cache"), **os.environ,
+                               "ONNX_NODE_TESTS": str(onnx_data / "node")})
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-1000:]
     for line in ("tier 0: 138 of 138 passed", "tier 1: 164 of 164 passed", "tier 2: 377 of 377 passed"):
         assert line in done.stdout
