@@ -125,6 +125,7 @@ void ts_pipeline_destroy(ts_pipeline *p)
     if (!p)
         return;
     ts_pipeline_stop(p);
+    ts_chan_destroy(p->work);
     ts_detector_close(p->detector);
     ts_stages_destroy(p->stages);
     ts_pixel_pool_destroy(p->pool);
