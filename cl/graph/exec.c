@@ -53,6 +53,24 @@ static ts_status find_ops(ts_graph_exec *x, ts_error *err)
     return st;
 }
 
+/* Operators rely on the inputs that they must have. */
+static ts_status check_inputs(const ts_graph_exec *x, ts_error *err)
+{
+    for (size_t i = 0; i < x->graph->n_nodes; i++) {
+        const ts_graph_node *node = &x->graph->nodes[i];
+        int want = x->nodes[i].op->inputs;
+        size_t must = want != TS_ALL_INPUTS ? (size_t)want : node->n_in > 0 ? node->n_in : 1;
+        if (node->n_in > TS_NODE_PORTS || node->n_out > TS_NODE_PORTS)
+            return ts_fail(err, TS_E_FILE, "node '%.80s' (%.40s) has more than %d inputs or outputs",
+                           node->name, node->op, TS_NODE_PORTS);
+        for (size_t k = 0; k < must; k++)
+            if (k >= node->n_in || node->in[k] < 0)
+                return ts_fail(err, TS_E_FILE, "node '%.80s' (%.40s) lacks input %zu", node->name,
+                               node->op, k);
+    }
+    return TS_OK;
+}
+
 static void find_constants(ts_graph_exec *x)
 {
     const ts_graph *g = x->graph;
@@ -84,6 +102,8 @@ ts_status ts_graph_exec_create(ts_ops *ops, ts_graph *graph, ts_graph_exec **out
     ts_status st = x->nodes && x->values && x->uses && x->fixed
                        ? find_ops(x, err)
                        : ts_fail(err, TS_E_NO_MEMORY, "%zu nodes", graph->n_nodes);
+    if (st == TS_OK)
+        st = check_inputs(x, err);
     if (st != TS_OK) {
         ts_graph_exec_destroy(x);
         return st;
@@ -173,6 +193,18 @@ static bool on_host(const ts_node_call *c, const ts_graph_op *op)
     return true;
 }
 
+static ts_status compute(ts_graph_exec *x, const ts_graph_op *op, ts_node_call *c, ts_error *err)
+{
+    if (!on_host(c, op))
+        return op->device(c, err);
+    for (size_t k = 0; k < c->n_in; k++) {
+        ts_status st = c->in[k] ? ts_value_to_host(x->ops, c->in[k], err) : TS_OK;
+        if (st != TS_OK)
+            return st;
+    }
+    return op->host(c, err);
+}
+
 static ts_status run_node(ts_graph_exec *x, size_t i, ts_error *err)
 {
     const ts_graph_node *node = &x->graph->nodes[i];
@@ -184,8 +216,6 @@ static ts_status run_node(ts_graph_exec *x, size_t i, ts_error *err)
                       .opset = x->graph->opset,
                       .n_in = node->n_in,
                       .n_out = node->n_out};
-    if (node->n_in > TS_NODE_PORTS || node->n_out > TS_NODE_PORTS)
-        return ts_node_fail(&c, err, "more than %d inputs or outputs", TS_NODE_PORTS);
     for (size_t k = 0; k < node->n_in; k++) {
         c.in[k] = value_at(x, node->in[k]);
         c.constant[k] = node->in[k] >= 0 && x->fixed[node->in[k]];
@@ -193,13 +223,12 @@ static ts_status run_node(ts_graph_exec *x, size_t i, ts_error *err)
     for (size_t k = 0; k < node->n_out; k++)
         if (node->out[k] >= 0 && (x->uses[node->out[k]] > 0 || p->constant))
             c.out[k] = &x->values[node->out[k]];
-    if (!on_host(&c, p->op))
-        return p->op->device(&c, err);
-    ts_status st = TS_OK;
-    for (size_t k = 0; k < c.n_in && st == TS_OK; k++)
-        if (c.in[k])
-            st = ts_value_to_host(x->ops, c.in[k], err);
-    return st == TS_OK ? p->op->host(&c, err) : st;
+    ts_value unwanted = {0};
+    if (!c.out[0])
+        c.out[0] = &unwanted;
+    ts_status st = compute(x, p->op, &c, err);
+    drop(x, &unwanted);
+    return st;
 }
 
 static void after_node(ts_graph_exec *x, const ts_graph_node *node)

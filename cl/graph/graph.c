@@ -268,10 +268,16 @@ static const Onnx__AttributeProto *attribute(const ts_graph_node *node, const ch
     return NULL;
 }
 
+int64_t ts_graph_int(int64_t v)
+{
+    const int64_t most = INT64_C(1) << 40;
+    return v > most ? most : v < -most ? -most : v;
+}
+
 int64_t ts_attr_int(const ts_graph_node *node, const char *name, int64_t standard)
 {
     const Onnx__AttributeProto *a = attribute(node, name);
-    return a && a->has_i ? a->i : standard;
+    return a && a->has_i ? ts_graph_int(a->i) : standard;
 }
 
 float ts_attr_float(const ts_graph_node *node, const char *name, float standard)
@@ -296,7 +302,7 @@ size_t ts_attr_ints(const ts_graph_node *node, const char *name, int64_t *out, s
     const Onnx__AttributeProto *a = attribute(node, name);
     size_t n = a ? a->n_ints : 0;
     for (size_t i = 0; i < n && i < max; i++)
-        out[i] = a->ints[i];
+        out[i] = ts_graph_int(a->ints[i]);
     return n < max ? n : max;
 }
 

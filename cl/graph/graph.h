@@ -61,7 +61,9 @@ void ts_graph_free(ts_graph *graph); /* NULL is fine */
 /** The number of a value, or -1. */
 int ts_graph_value(const ts_graph *graph, const char *name);
 
-/* Attributes of a node; the default where it has none. */
+/** An integer of a file cut to ±2^40: beyond every dim, and sums of a few stay far from overflow. */
+int64_t ts_graph_int(int64_t value);
+/* Attributes of a node; the default where it has none. Integers as by ts_graph_int(). */
 int64_t ts_attr_int(const ts_graph_node *node, const char *name, int64_t standard);
 float ts_attr_float(const ts_graph_node *node, const char *name, float standard);
 /** A string attribute copied into out (cut), or the default. Returns out. */

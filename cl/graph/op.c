@@ -1,6 +1,7 @@
 #include "cl/graph/op.h"
 
 
+#include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -149,6 +150,11 @@ ts_status ts_dev_in(ts_node_call *c, size_t i, ts_arr *array, ts_error *err)
     return ts_value_to_device(c->ops, c->in[i], array, err);
 }
 
+static int64_t whole(double v)
+{
+    return isnan(v) ? 0 : ts_graph_int((int64_t)fmax(-9e18, fmin(9e18, v)));
+}
+
 ts_status ts_ints_in(ts_node_call *c, size_t i, int64_t *out, size_t max, size_t *n, ts_error *err)
 {
     ts_value *v = ts_input(c, i);
@@ -158,12 +164,12 @@ ts_status ts_ints_in(ts_node_call *c, size_t i, int64_t *out, size_t max, size_t
     ts_status st = ts_value_to_host(c->ops, v, err);
     if (st != TS_OK)
         return st;
-    *n = (size_t)ts_value_elements(v);
-    if (*n > max)
-        return ts_node_fail(c, err, "input %zu has %zu elements, at most %zu", i, *n, max);
+    size_t elements = (size_t)ts_value_elements(v);
+    if (elements > max)
+        return ts_node_fail(c, err, "input %zu has %zu elements, at most %zu", i, elements, max);
+    *n = elements;
     for (size_t k = 0; k < *n; k++) {
-        double d = v->host[k];
-        out[k] = d >= 9.2e18 ? INT64_MAX : d <= -9.2e18 ? INT64_MIN : (int64_t)d;
+        out[k] = whole(v->host[k]);
     }
     return TS_OK;
 }
@@ -174,7 +180,7 @@ ts_status ts_int_in(ts_node_call *c, size_t i, size_t k, int64_t *out, ts_error 
     if (st == TS_OK && (int64_t)k >= ts_value_elements(c->in[i]))
         st = ts_node_fail(c, err, "input %zu has too few elements", i);
     if (st == TS_OK)
-        *out = (int64_t)c->in[i]->host[k];
+        *out = whole(c->in[i]->host[k]);
     return st;
 }
 

@@ -3,7 +3,8 @@
  *
  * The executor picks the host where every input is known there (shape arithmetic, constants, integers
  * from outside), the device otherwise; an operator without a device function is computed on the host
- * with its inputs read back. Functions fill c->out[k] (zeroed, NULL where nobody wants it).
+ * with its inputs read back. Functions fill c->out[k] (zeroed, NULL where nobody wants it; the first one is
+ * never NULL).
  */
 #ifndef TS_CL_GRAPH_OP_H
 #define TS_CL_GRAPH_OP_H
@@ -56,9 +57,15 @@ typedef struct ts_node_call {
 
 typedef ts_status (*ts_node_fn)(ts_node_call *c, ts_error *err);
 
+enum {
+    TS_NO_INPUTS = 0,
+    TS_ALL_INPUTS = -1 /* one at least, and none may be absent */
+};
+
 typedef struct ts_graph_op {
     const char *name;
     ts_node_fn host, device;
+    int inputs; /* so many must be there, from the first on: functions rely on it */
 } ts_graph_op;
 
 /** By ONNX name; NULL: not supported. */

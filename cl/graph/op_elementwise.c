@@ -72,6 +72,8 @@ static ts_status broadcast_all(ts_node_call *c, ts_shape *shape, ts_error *err)
     *shape = c->in[0]->shape;
     for (size_t i = 1; i < c->n_in; i++) {
         ts_shape both;
+        if (!c->in[i]) /* more of them than the operator has */
+            return ts_node_fail(c, err, "input %zu is absent", i);
         if (ts_broadcast_shape(shape, &c->in[i]->shape, &both, err) != TS_OK)
             return ts_node_fail(c, err, "its inputs do not broadcast");
         *shape = both;
@@ -523,11 +525,12 @@ static ts_status quantize_device(ts_node_call *c, ts_error *err)
     return st == TS_OK ? ts_op_unary(c->ops, &y, &clamp, &y, err) : st;
 }
 
-#define B(name) {name, binary_host, binary_device}
-#define U(name) {name, unary_host, unary_device}
-#define D(name) {name, NULL, unary_device}
+#define B(name) {name, binary_host, binary_device, 2}
+#define V(name) {name, binary_host, binary_device, TS_ALL_INPUTS}
+#define U(name) {name, unary_host, unary_device, 1}
+#define D(name) {name, NULL, unary_device, 1}
 const ts_graph_op ts_ops_elementwise[] = {
-    B("Add"), B("Sub"), B("Mul"), B("Div"), B("Pow"), B("Min"), B("Max"), B("Sum"), B("Mean"),
+    B("Add"), B("Sub"), B("Mul"), B("Div"), B("Pow"), V("Min"), V("Max"), V("Sum"), V("Mean"),
     B("PRelu"), B("Less"), B("LessOrEqual"), B("Greater"), B("GreaterOrEqual"), B("Equal"),
     B("And"), B("Or"), B("Xor"), B("Mod"),
     U("Relu"), U("Sigmoid"), U("Tanh"), U("Exp"), U("Log"), U("Sqrt"), U("Abs"), U("Neg"),
@@ -536,13 +539,13 @@ const ts_graph_op ts_ops_elementwise[] = {
     D("Tan"), D("Asin"), D("Acos"), D("Atan"), D("Sinh"), D("Cosh"), D("Asinh"), D("Acosh"),
     D("Atanh"), D("Softplus"), D("Softsign"), D("Mish"), D("HardSwish"), D("LeakyRelu"), D("Elu"),
     D("Celu"), D("ThresholdedRelu"), D("Selu"), D("HardSigmoid"), D("Shrink"),
-    {"IsInf", NULL, is_inf_device},
-    {"Gelu", NULL, gelu_device},
-    {"Clip", clip_host, clip_device},
-    {"Where", where_host, where_device},
-    {"Cast", cast_host, cast_device},
-    {"CastLike", cast_host, cast_device},
-    {"QuantizeLinear", quantize_host, quantize_device},
-    {"DequantizeLinear", quantize_host, quantize_device},
-    {NULL, NULL, NULL},
+    {"IsInf", NULL, is_inf_device, 1},
+    {"Gelu", NULL, gelu_device, 1},
+    {"Clip", clip_host, clip_device, 1},
+    {"Where", where_host, where_device, 3},
+    {"Cast", cast_host, cast_device, 1},
+    {"CastLike", cast_host, cast_device, 2},
+    {"QuantizeLinear", quantize_host, quantize_device, 2},
+    {"DequantizeLinear", quantize_host, quantize_device, 2},
+    {NULL, NULL, NULL, 0},
 };

@@ -178,10 +178,10 @@ static ts_status gather_nd(ts_node_call *c, ts_error *err)
     }
     double *y;
     ts_status st = ts_host_out(c, 0, c->in[0]->type, &shape, &y, err);
-    if (st != TS_OK || !y || ts_shape_elements(&shape) == 0)
+    int64_t rows = ts_value_elements(c->in[1]) / depth, in_batch = rows / (outer > 0 ? outer : 1);
+    if (st != TS_OK || !y || ts_shape_elements(&shape) == 0 || in_batch == 0)
         return st;
     ts_dense_strides(x, strides);
-    int64_t rows = ts_value_elements(c->in[1]) / depth, in_batch = rows / (outer > 0 ? outer : 1);
     int64_t batch_step = outer > 0 ? ts_shape_elements(x) / outer : 0;
     for (int64_t r = 0; r < rows && st == TS_OK; r++) {
         int64_t from = r / in_batch * batch_step;
@@ -239,7 +239,7 @@ static ts_status cumulative_sum(ts_node_call *c, ts_error *err)
         return st;
     for (int d = axis + 1; d < x->rank; d++)
         inner *= x->dim[d];
-    int64_t n = x->dim[axis], lines = ts_shape_elements(x) / n;
+    int64_t n = x->rank > 0 ? x->dim[axis] : 1, lines = ts_shape_elements(x) / n;
     for (int64_t l = 0; l < lines; l++) {
         int64_t base = l / inner * inner * n + l % inner;
         double sum = 0.0;
@@ -588,16 +588,16 @@ static ts_status einstein_sum(ts_node_call *c, ts_error *err)
 }
 
 const ts_graph_op ts_ops_index[] = {
-    {"GatherElements", gather_elements, NULL},
-    {"GatherND", gather_nd, NULL},
-    {"ScatterElements", scatter_elements, NULL},
-    {"Scatter", scatter_elements, NULL},
-    {"ScatterND", scatter_nd, NULL},
-    {"CumSum", cumulative_sum, NULL},
-    {"Trilu", triangle, NULL},
-    {"OneHot", one_hot, NULL},
-    {"NonZero", non_zero, NULL},
-    {"NonMaxSuppression", suppress, NULL},
-    {"Einsum", einstein_sum, NULL},
-    {NULL, NULL, NULL},
+    {"GatherElements", gather_elements, NULL, 2},
+    {"GatherND", gather_nd, NULL, 2},
+    {"ScatterElements", scatter_elements, NULL, 3},
+    {"Scatter", scatter_elements, NULL, 3},
+    {"ScatterND", scatter_nd, NULL, 3},
+    {"CumSum", cumulative_sum, NULL, 2},
+    {"Trilu", triangle, NULL, 1},
+    {"OneHot", one_hot, NULL, 3},
+    {"NonZero", non_zero, NULL, 1},
+    {"NonMaxSuppression", suppress, NULL, 2},
+    {"Einsum", einstein_sum, NULL, TS_ALL_INPUTS},
+    {NULL, NULL, NULL, 0},
 };

@@ -252,8 +252,11 @@ static ts_status split_sizes(ts_node_call *c, int axis, int64_t *sizes, ts_error
         for (size_t i = 0; i < n; i++)
             sizes[i] = clamp(dim - each * (int64_t)i, 0, each);
     }
-    for (size_t i = 0; i < n && st == TS_OK; i++)
+    for (size_t i = 0; i < n && st == TS_OK; i++) {
         total += sizes[i];
+        if (sizes[i] < 0)
+            st = ts_node_fail(c, err, "a part of %lld elements", (long long)sizes[i]);
+    }
     if (st == TS_OK && (n != c->n_out || total != dim))
         st = ts_node_fail(c, err, "its sizes do not make up the axis of %lld", (long long)dim);
     return st;
@@ -631,15 +634,15 @@ static ts_status depth_space(ts_node_call *c, ts_error *err)
 }
 
 const ts_graph_op ts_ops_move[] = {
-    {"Transpose", transpose_host, transpose_device},
-    {"Concat", concat_host, concat_device},
-    {"Slice", slice_host, slice_device},
-    {"Split", split_host, split_device},
-    {"Expand", expand_host, expand_device},
-    {"Tile", tile_host, tile_device},
-    {"Pad", pad_host, pad_device},
-    {"Gather", gather_host, gather_device},
-    {"DepthToSpace", NULL, depth_space},
-    {"SpaceToDepth", NULL, depth_space},
-    {NULL, NULL, NULL},
+    {"Transpose", transpose_host, transpose_device, 1},
+    {"Concat", concat_host, concat_device, TS_ALL_INPUTS},
+    {"Slice", slice_host, slice_device, 1},
+    {"Split", split_host, split_device, 1},
+    {"Expand", expand_host, expand_device, 2},
+    {"Tile", tile_host, tile_device, 2},
+    {"Pad", pad_host, pad_device, 1},
+    {"Gather", gather_host, gather_device, 2},
+    {"DepthToSpace", NULL, depth_space, 1},
+    {"SpaceToDepth", NULL, depth_space, 1},
+    {NULL, NULL, NULL, 0},
 };

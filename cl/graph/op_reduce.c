@@ -317,14 +317,14 @@ static ts_status softmax_device(ts_node_call *c, ts_error *err)
     return st == TS_OK ? ts_op_softmax(c->ops, &x, (int)axis, logarithm, &y, err) : st;
 }
 
-#define R(name) {name, reduce_host, reduce_device}
+#define R(name) {name, reduce_host, reduce_device, 1}
 const ts_graph_op ts_ops_reduce[] = {
     R("ReduceSum"), R("ReduceMean"), R("ReduceMax"), R("ReduceMin"), R("ReduceProd"),
     R("ReduceL1"), R("ReduceL2"), R("ReduceSumSquare"), R("ReduceLogSum"), R("ReduceLogSumExp"),
-    {"ArgMax", NULL, arg_device},
-    {"ArgMin", NULL, arg_device},
-    {"TopK", topk_host, topk_device},
-    {"Softmax", NULL, softmax_device},
-    {"LogSoftmax", NULL, softmax_device},
-    {NULL, NULL, NULL},
+    {"ArgMax", NULL, arg_device, 1},
+    {"ArgMin", NULL, arg_device, 1},
+    {"TopK", topk_host, topk_device, 1},
+    {"Softmax", NULL, softmax_device, 1},
+    {"LogSoftmax", NULL, softmax_device, 1},
+    {NULL, NULL, NULL, 0},
 };

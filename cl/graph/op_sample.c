@@ -339,8 +339,8 @@ static ts_status grid_sample(ts_node_call *c, ts_error *err)
 }
 
 const ts_graph_op ts_ops_sample[] = {
-    {"Resize", resize_host, resize_device},
-    {"Upsample", resize_host, resize_device},
-    {"GridSample", grid_sample, NULL},
-    {NULL, NULL, NULL},
+    {"Resize", resize_host, resize_device, 1},
+    {"Upsample", resize_host, resize_device, 1},
+    {"GridSample", grid_sample, NULL, 2},
+    {NULL, NULL, NULL, 0},
 };

@@ -6,6 +6,10 @@
 
 static ts_status view(ts_node_call *c, const ts_shape *shape, ts_error *err)
 {
+    size_t bytes;
+    ts_status st = ts_shape_check(shape, TS_F32, &bytes, err);
+    if (st != TS_OK)
+        return st;
     if (ts_shape_elements(shape) != ts_value_elements(c->in[0]))
         return ts_node_fail(c, err, "%s does not hold the elements of %s",
                             ts_shape_text(shape, (char[96]){0}, 96),
@@ -90,10 +94,10 @@ static ts_status reshape(ts_node_call *c, ts_error *err)
     ts_shape shape = {.rank = (int)n};
     for (int d = 0; d < (int)n; d++) {
         shape.dim[d] = dims[d] == 0 && !allow_zero && d < s->rank ? s->dim[d] : dims[d];
-        if (dims[d] == -1)
+        if (dims[d] == -1 && free_dim < 0)
             free_dim = d;
-        else
-            known *= shape.dim[d];
+        else if (shape.dim[d] < 0 || __builtin_mul_overflow(known, shape.dim[d], &known))
+            return ts_node_fail(c, err, "dim %d is %lld", d, (long long)dims[d]);
     }
     if (free_dim >= 0)
         shape.dim[free_dim] = known ? ts_value_elements(c->in[0]) / known : 0;
@@ -105,6 +109,8 @@ static ts_status flatten(ts_node_call *c, ts_error *err)
     const ts_shape *s = &c->in[0]->shape;
     int64_t axis = ts_attr_int(c->node, "axis", 1), rows = 1, columns = 1;
     axis = axis < 0 ? axis + s->rank : axis;
+    if (axis < 0 || axis > s->rank)
+        return ts_node_fail(c, err, "axis %lld of rank %d", (long long)axis, s->rank);
     for (int d = 0; d < s->rank; d++)
         *(d < axis ? &rows : &columns) *= s->dim[d];
     return view(c, &TS_SHAPE(rows, columns), err);
@@ -173,16 +179,16 @@ static ts_status range(ts_node_call *c, ts_error *err)
 
 /* Functions that never need elements are the same for both places. */
 const ts_graph_op ts_ops_shape[] = {
-    {"Identity", identity, identity},
-    {"Dropout", identity, identity},
-    {"Constant", constant, constant},
-    {"ConstantOfShape", constant_of_shape, constant_of_shape},
-    {"Shape", shape_of, shape_of},
-    {"Size", size_of, size_of},
-    {"Reshape", reshape, reshape},
-    {"Flatten", flatten, flatten},
-    {"Squeeze", squeeze, squeeze},
-    {"Unsqueeze", unsqueeze, unsqueeze},
-    {"Range", range, range},
-    {NULL, NULL, NULL},
+    {"Identity", identity, identity, 1},
+    {"Dropout", identity, identity, 1},
+    {"Constant", constant, constant, TS_NO_INPUTS},
+    {"ConstantOfShape", constant_of_shape, constant_of_shape, 1},
+    {"Shape", shape_of, shape_of, 1},
+    {"Size", size_of, size_of, 1},
+    {"Reshape", reshape, reshape, 1},
+    {"Flatten", flatten, flatten, 1},
+    {"Squeeze", squeeze, squeeze, 1},
+    {"Unsqueeze", unsqueeze, unsqueeze, 1},
+    {"Range", range, range, 3},
+    {NULL, NULL, NULL, 0},
 };

@@ -21,6 +21,9 @@ enum {
     N_TYPES = sizeof TYPES / sizeof *TYPES
 };
 
+/* A small file can ask for any size: what it gets on the host has a bound. */
+#define HOST_BYTES_MAX ((size_t)2 << 30)
+
 bool ts_onnx_is_float(int type)
 {
     return type == TS_ONNX_F32 || type == TS_ONNX_F16 || type == TS_ONNX_F64 ||
@@ -94,6 +97,9 @@ ts_status ts_value_host(ts_value *value, int type, const ts_shape *shape, ts_err
 {
     size_t bytes;
     ts_status st = ts_shape_check(shape, TS_F64, &bytes, err);
+    if (st == TS_OK && bytes > HOST_BYTES_MAX)
+        st = ts_fail(err, TS_E_TOO_LARGE, "a value of %zu bytes on the host, at most %zu", bytes,
+                     (size_t)HOST_BYTES_MAX);
     if (st != TS_OK)
         return st;
     double *host = calloc(bytes / sizeof(double) + 1, sizeof *host);
@@ -200,7 +206,7 @@ static double read_element(int type, const uint8_t *p)
         float f32;
         double f64;
     } v;
-    ts_dtype dtype;
+    ts_dtype dtype = TS_F64;
     ts_onnx_dtype(type, &dtype);
     memcpy(&v, p, ts_dtype_bytes(dtype));
     switch (dtype) {

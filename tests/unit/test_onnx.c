@@ -8,6 +8,7 @@
 
 #include "cl/base/fs.h"
 #include "cl/graph/exec.h"
+#include "cl/graph/op.h"
 #include "cl/models/model.h"
 #include "cl/tensor/npy.h"
 #include "tests/support/check.h"
@@ -305,6 +306,188 @@ static void damaged(void **state)
     rmdir(folder);
 }
 
+/* ---- hostile nodes ---- */
+
+/* As much of a protobuf writer as a node takes: every field is a length and bytes, or a number. */
+static void put_varint(ts_buf *b, uint64_t v)
+{
+    uint8_t bytes[10];
+    size_t n = 0;
+    for (; v > 127; v >>= 7)
+        bytes[n++] = (uint8_t)(v | 128);
+    bytes[n++] = (uint8_t)v;
+    ts_buf_append(b, bytes, n);
+}
+
+static void put_number(ts_buf *b, unsigned field, uint64_t v)
+{
+    put_varint(b, field << 3);
+    put_varint(b, v);
+}
+
+static void put_bytes(ts_buf *b, unsigned field, const void *data, size_t len)
+{
+    put_varint(b, field << 3 | 2);
+    put_varint(b, len);
+    ts_buf_append(b, data, len);
+}
+
+static void put_text(ts_buf *b, unsigned field, const char *text)
+{
+    put_bytes(b, field, text, strlen(text));
+}
+
+static void put_ints(ts_buf *node, const char *name, const int64_t *v, size_t n)
+{
+    ts_buf attr = {0};
+    put_text(&attr, 1, name);
+    for (size_t i = 0; i < n; i++)
+        put_number(&attr, n == 1 ? 3 : 8, (uint64_t)v[i]);
+    put_number(&attr, 20, n == 1 ? 2 : 7);
+    put_bytes(node, 5, attr.data, attr.len);
+    ts_buf_finish(&attr);
+}
+
+static uint64_t next(uint64_t *seed)
+{
+    *seed = *seed * 6364136223846793005u + 1442695040888963407u;
+    return *seed >> 33;
+}
+
+/* Attributes that operators look for, with numbers that fit or do not. */
+static void put_attributes(ts_buf *node, uint64_t *seed)
+{
+    static const char *const single[] = {"axis", "group", "blocksize", "to", "ceil_mode", "keepdims",
+                                         "num_groups", "size", "batch_dims", "num_outputs", "allowzero",
+                                         "transA", "transB", "start", "end", "stash_type"};
+    static const char *const lists[] = {"axes", "pads", "strides", "dilations", "kernel_shape", "perm",
+                                        "starts", "ends", "split", "output_padding", "output_shape"};
+    static const int64_t numbers[] = {0, 1, 2, 3, -1, -2, 7, 9, -9, 11, INT64_MAX, INT64_MIN, 1 << 20};
+    size_t n_numbers = sizeof numbers / sizeof *numbers;
+    for (size_t i = 0; i < sizeof single / sizeof *single; i++)
+        if (next(seed) % 4 == 0)
+            put_ints(node, single[i], &numbers[next(seed) % (next(seed) % 3 ? 5 : n_numbers)], 1);
+    for (size_t i = 0; i < sizeof lists / sizeof *lists; i++) {
+        int64_t v[10];
+        size_t n = 2 + next(seed) % 3 * (next(seed) % 4 ? 1 : 3);
+        if (next(seed) % 3)
+            continue;
+        for (size_t k = 0; k < n; k++)
+            v[k] = numbers[next(seed) % (next(seed) % 3 ? 4 : n_numbers)];
+        put_ints(node, lists[i], v, n);
+    }
+}
+
+/* One node with n graph inputs "0", "1", … (some absent) and outputs "y", "z". */
+static void write_node(const char *path, const char *op, size_t n, uint64_t *seed)
+{
+    ts_error err = {0};
+    ts_buf node = {0}, graph = {0}, model = {0}, opset = {0}, type = {0}, tensor = {0};
+    bool first_unused = next(seed) % 8 == 0;
+    put_number(&tensor, 1, 1);
+    put_bytes(&type, 1, tensor.data, tensor.len);
+    for (size_t i = 0; i < n; i++)
+        put_text(&node, 1, next(seed) % 10 == 0 ? "" : (char[]){(char)('0' + i), 0});
+    put_text(&node, 2, first_unused ? "" : "y");
+    put_text(&node, 2, "z");
+    put_text(&node, 4, op);
+    put_attributes(&node, seed);
+    put_bytes(&graph, 1, node.data, node.len);
+    for (size_t i = 0; i < n + 1; i++) {
+        ts_buf port = {0};
+        put_text(&port, 1, i < n ? (char[]){(char)('0' + i), 0} : first_unused ? "z" : "y");
+        put_bytes(&port, 2, type.data, type.len);
+        put_bytes(&graph, i < n ? 11 : 12, port.data, port.len);
+        ts_buf_finish(&port);
+    }
+    put_number(&model, 1, 8);
+    put_bytes(&model, 7, graph.data, graph.len);
+    put_number(&opset, 2, next(seed) % 2 ? 18 : 9);
+    put_bytes(&model, 8, opset.data, opset.len);
+    CHECK_OK(ts_fs_write_atomic(path, model.data, model.len, &err));
+    ts_buf *all[] = {&node, &graph, &model, &opset, &type, &tensor};
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++)
+        ts_buf_finish(all[i]);
+}
+
+/* A small value of any shape, on the device or on the host. */
+static void odd_value(ts_opsfix *f, ts_value *v, uint64_t *seed)
+{
+    static const ts_shape shapes[] = {{0},
+                                      {.rank = 1, .dim = {0}},
+                                      {.rank = 1, .dim = {1}},
+                                      {.rank = 1, .dim = {3}},
+                                      {.rank = 2, .dim = {2, 3}},
+                                      {.rank = 2, .dim = {3, 2}},
+                                      {.rank = 3, .dim = {1, 2, 3}},
+                                      {.rank = 4, .dim = {1, 2, 3, 3}},
+                                      {.rank = 4, .dim = {2, 2, 3, 3}},
+                                      {.rank = 4, .dim = {1, 0, 3, 3}},
+                                      {.rank = 5, .dim = {1, 2, 2, 3, 3}},
+                                      {.rank = 8, .dim = {1, 1, 2, 1, 1, 1, 2, 1}}};
+    static const double numbers[] = {0, 1, 2, 3, -1, -3, 0.5, 1e9, -1e18, 1e300, NAN, INFINITY};
+    ts_error err = {0};
+    bool whole = next(seed) % 2;
+    CHECK_OK(ts_value_host(v, whole ? TS_ONNX_I64 : TS_ONNX_F32,
+                           &shapes[next(seed) % (sizeof shapes / sizeof *shapes)], &err));
+    for (int64_t i = 0; i < ts_value_elements(v); i++)
+        v->host[i] = numbers[next(seed) % (whole ? 6 : sizeof numbers / sizeof *numbers)];
+    if (!whole && next(seed) % 2) {
+        ts_arr array;
+        CHECK_OK(ts_value_to_device(f->ops, v, &array, &err));
+        free(v->host);
+        v->host = NULL;
+    }
+}
+
+/* Whatever a file asks of an operator: an answer or an error that says something, never a crash.
+ * ONNX_HOSTILE_ROUNDS=n tries n rounds, begun with another seed. */
+static void hostile_nodes(void **state)
+{
+    static const ts_graph_op *const tables[] = {ts_ops_elementwise, ts_ops_shape,   ts_ops_move,
+                                                ts_ops_reduce,      ts_ops_network, ts_ops_index,
+                                                ts_ops_sample};
+    ts_opsfix *f = *state;
+    char folder[] = "/tmp/ts-onnx-XXXXXX", path[64];
+    const char *rounds = getenv("ONNX_HOSTILE_ROUNDS");
+    uint64_t seed = rounds ? strtoull(rounds, NULL, 10) : 1;
+    int runs = 0, answers = 0;
+    assert_non_null(mkdtemp(folder));
+    snprintf(path, sizeof path, "%s/model.onnx", folder);
+    for (int round = 0; round < (rounds ? atoi(rounds) : 12); round++)
+        for (size_t t = 0; t < sizeof tables / sizeof *tables; t++)
+            for (const ts_graph_op *op = tables[t]; op->name; op++) {
+                ts_error err = {0};
+                ts_graph *graph = NULL;
+                ts_graph_exec *exec = NULL;
+                ts_value in[6] = {0}, out = {0};
+                size_t n = next(&seed) % 6;
+                write_node(path, op->name, n, &seed);
+                for (size_t i = 0; i < n; i++)
+                    odd_value(f, &in[i], &seed);
+                ts_status st = ts_graph_load(folder, &graph, &err);
+                if (st == TS_OK)
+                    st = ts_graph_exec_create(f->ops, graph, &exec, &err);
+                if (st == TS_OK)
+                    st = ts_graph_exec_run(exec, in, &graph->outputs[0].value, 1, &out, &err);
+                assert_true(st == TS_OK || err.text[0]);
+                answers += st == TS_OK;
+                runs++;
+                ts_status finished = ts_queue_finish(f->queue, &err);
+                assert_int_equal(finished, TS_OK);
+                ts_value_finish(&out);
+                for (size_t i = 0; i < n; i++)
+                    ts_value_finish(&in[i]);
+                ts_graph_exec_destroy(exec);
+                ts_graph_free(graph);
+                ts_error_clear(&err);
+            }
+    printf("%d hostile nodes, %d had an answer\n", runs, answers);
+    assert_true(answers > runs / 20); /* else nothing was tried */
+    unlink(path);
+    rmdir(folder);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -314,6 +497,7 @@ int main(void)
         cmocka_unit_test(rf_detr),
         cmocka_unit_test(node_suite),
         cmocka_unit_test(damaged),
+        cmocka_unit_test(hostile_nodes),
     };
     return cmocka_run_group_tests(tests, ts_opsfix_setup, ts_opsfix_teardown);
 }
