@@ -227,6 +227,8 @@ static void refused(void **state)
         {"\"num_feature_levels\": 1", "\"num_feature_levels\": 2", "num_feature_levels"},
         {"\"d_model\": 32", "\"d_model\": 48", "tensors"},
         {"transformer.decoder.norm.weight", "transformer.decoder.nerm.weight", "transformer.decoder.norm.weight"},
+        {"\"hidden_size\": 48", "\"hidden_size\": 4095", "tensors"},
+        {"\"image_size\": 64", "\"image_size\": 32000", "tensors"},
         {"\"height\": 64", "\"height\": 60", "divisible"},
         {"\"height\": 64", "\"height\": 80", "square"},
         {"\"apply_layernorm\": true", "\"apply_layernorm\": false", "apply_layernorm"},
@@ -239,11 +241,33 @@ static void refused(void **state)
     }
 }
 
+/* What is no number goes through without harm, and the next picture is as ever. */
+static void not_a_number(void **state)
+{
+    ts_opsfix *f = *state;
+    ts_error err = {0};
+    ts_model *model = load(f, "tiny-a");
+    static const char *const outputs[] = {"logits", "boxes"};
+    float *pixels = calloc(3 * 64 * 64, sizeof *pixels);
+    for (int i = 0; i < 3 * 64 * 64; i++)
+        pixels[i] = i % 2 ? NAN : INFINITY;
+    ts_tensor *x, *y[2];
+    CHECK_OK(ts_tensor_from_host(f->queue, TS_F32, &TS_SHAPE(1, 3, 64, 64), pixels,
+                                 3 * 64 * 64 * sizeof *pixels, &x, &err));
+    CHECK_OK(ts_model_run(model, (const ts_tensor *const *)&x, outputs, 2, y, &err));
+    ts_tensor_unref(x);
+    ts_tensor_unref(y[0]);
+    ts_tensor_unref(y[1]);
+    free(pixels);
+    ts_model_destroy(model);
+    detections_case(f, "tiny-a", 1);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(tiny_a), cmocka_unit_test(tiny_b),  cmocka_unit_test(tiny_c),
-        cmocka_unit_test(tiny_d), cmocka_unit_test(refused),
+        cmocka_unit_test(tiny_d), cmocka_unit_test(refused), cmocka_unit_test(not_a_number),
     };
     return cmocka_run_group_tests(tests, ts_opsfix_setup, ts_opsfix_teardown);
 }

@@ -18,8 +18,14 @@ typedef struct loader {
     ts_error *err;
 } loader;
 
-/* A tensor by either name, with the prefixes that the library's files have. Never NULL but without
- * memory: what is missing is noted and reads as zeros, so that all of it can be told at once. */
+/* Whether layers are still made; once something is missing, names are only looked for, to tell all. */
+static bool making(const loader *l)
+{
+    return l->st == TS_OK && l->n_problems == 0;
+}
+
+/* A tensor by either name, with the prefixes that the library's files have. NULL where it is missing,
+ * which is noted, and once anything was: making() says so. */
 static float *fetch(loader *l, ts_shape shape, const char *original, const char *library)
 {
     static const char *const prefixes[] = {"model.model.", "model.", ""};
@@ -32,15 +38,10 @@ static float *fetch(loader *l, ts_shape shape, const char *original, const char 
         if (ts_weights_find(l->weights, name))
             break;
     }
-    int64_t n = ts_shape_elements(&shape);
-    if (l->st == TS_OK && ts_weights_f32(l->weights, name, &shape, &out, &why) != TS_OK) {
+    if (l->st == TS_OK && ts_weights_f32(l->weights, name, &shape, &out, &why) != TS_OK)
         ts_buf_printf(&l->problems, "%s%s", l->n_problems++ ? "; " : "", why.text);
-        out = calloc((size_t)n + 1, sizeof *out);
-    }
     ts_error_clear(&why);
-    if (l->st == TS_OK && !out)
-        l->st = ts_fail(l->err, TS_E_NO_MEMORY, "weights");
-    l->m->parameters += (uint64_t)n;
+    l->m->parameters += out ? (uint64_t)ts_shape_elements(&shape) : 0;
     return out;
 }
 
@@ -73,8 +74,9 @@ static float *fetch_part(loader *l, ts_shape shape, const names *n, const char *
 
 static void upload(loader *l, ts_shape shape, const float *data, ts_arr *out)
 {
-    if (l->st == TS_OK)
-        l->st = ts_arr_from_host(l->m->ops, TS_F32, &shape, data, out, l->err);
+    if (!making(l))
+        return;
+    l->st = ts_arr_from_host(l->m->ops, TS_F32, &shape, data, out, l->err);
     if (l->st == TS_OK)
         l->m->bytes += ts_arr_bytes(out);
 }
@@ -91,8 +93,9 @@ static void load_norm(loader *l, int n, const names *name, rfdetr_norm *out)
 
 static void pack(loader *l, const float *w, const float *b, int out, int in, ts_weight **weight)
 {
-    if (l->st == TS_OK)
-        l->st = ts_weight_create(l->m->ops, w, out, in, b, weight, l->err);
+    if (!making(l))
+        return;
+    l->st = ts_weight_create(l->m->ops, w, out, in, b, weight, l->err);
     if (l->st == TS_OK)
         l->m->bytes += ts_weight_bytes(*weight);
 }
@@ -103,7 +106,7 @@ static void load_scaled(loader *l, int out, int in, const names *name, const flo
 {
     float *w = fetch_part(l, TS_SHAPE(out, in), name, ".weight");
     float *b = fetch_part(l, TS_SHAPE(out), name, ".bias");
-    for (int o = 0; scale && w && b && o < out; o++) {
+    for (int o = 0; scale && making(l) && o < out; o++) {
         b[o] *= scale[o];
         for (int i = 0; i < in; i++)
             w[(size_t)o * (size_t)in + (size_t)i] *= scale[o];
@@ -124,12 +127,12 @@ static void load_joined(loader *l, size_t n, const names *name, int each, int in
 {
     size_t per = (size_t)each * (size_t)in;
     float *w = calloc(n * per + 1, sizeof *w), *b = calloc(n * (size_t)each + 1, sizeof *b);
-    if ((!w || !b) && l->st == TS_OK)
+    if ((!w || !b) && making(l))
         l->st = ts_fail(l->err, TS_E_NO_MEMORY, "weights");
-    for (size_t i = 0; i < n && l->st == TS_OK; i++) {
+    for (size_t i = 0; i < n; i++) {
         float *pw = fetch_part(l, TS_SHAPE(each, in), &name[i], ".weight");
         float *pb = fetch_part(l, TS_SHAPE(each), &name[i], ".bias");
-        if (l->st == TS_OK) {
+        if (making(l)) {
             memcpy(w + i * per, pw, per * sizeof *w);
             memcpy(b + i * (size_t)each, pb, (size_t)each * sizeof *b);
         }
@@ -211,9 +214,9 @@ static void load_embeddings(loader *l)
     float *w = fetch_part(l, TS_SHAPE(c->hidden, 3, c->patch, c->patch), &p, ".weight");
     float *b = fetch_part(l, TS_SHAPE(c->hidden), &p, ".bias");
     float *positions = calloc((size_t)gh * (size_t)gw * (size_t)c->hidden, sizeof *positions);
-    if (!positions && l->st == TS_OK)
+    if (!positions && making(l))
         l->st = ts_fail(l->err, TS_E_NO_MEMORY, "positions");
-    if (l->st == TS_OK) {
+    if (making(l)) {
         for (int i = 0; i < c->hidden; i++)
             cls[i] += stored[i];
         l->st = rfdetr_resample_positions(stored + c->hidden, c->grid, c->hidden, gh, gw, positions,
@@ -225,7 +228,7 @@ static void load_embeddings(loader *l)
                           .out = c->hidden,
                           .kernel = {1, c->patch, c->patch},
                           .stride = {1, c->patch, c->patch}};
-    if (l->st == TS_OK)
+    if (making(l))
         l->st = ts_conv_create(l->m->ops, &g, w, b, &l->m->patch, l->err);
     free(cls);
     free(stored);
@@ -305,7 +308,7 @@ static void load_projector(loader *l)
                                   .kernel = {1, 3, 3},
                                   .pad_front = {0, 1, 1},
                                   .pad_back = {0, 1, 1}};
-            if (l->st == TS_OK)
+            if (making(l))
                 l->st = ts_conv_create(m->ops, &g, w, NULL, &m->bottleneck[j].conv[k], l->err);
             free(w);
             n = name_of("backbone.0.projector.stages.0.0.m.%d.cv%d.bn",
@@ -353,7 +356,7 @@ static void load_self_attention(loader *l, int i)
     names n = LAYER(".self_attn.in_proj_", "");
     float *w = fetch_part(l, TS_SHAPE(3 * c->d, c->d), &n, "weight");
     float *b = fetch_part(l, TS_SHAPE(3 * c->d), &n, "bias");
-    if (l->st == TS_OK) {
+    if (making(l)) {
         pack(l, w, b, 2 * c->d, c->d, &y->qk);
         pack(l, w + 2 * d * d, b + 2 * d, c->d, c->d, &y->v);
     }
@@ -427,9 +430,9 @@ static void make_proposals(loader *l)
     float *box = calloc((size_t)n, 4 * sizeof *box), *valid = calloc((size_t)n, sizeof *valid);
     float *penalty = calloc((size_t)n, sizeof *penalty);
     bool all = true;
-    if ((!box || !valid || !penalty) && l->st == TS_OK)
+    if ((!box || !valid || !penalty) && making(l))
         l->st = ts_fail(l->err, TS_E_NO_MEMORY, "proposals");
-    for (int i = 0; i < n && l->st == TS_OK; i++) {
+    for (int i = 0; i < n && making(l); i++) {
         float cx = ((float)(i % gw) + 0.5f) / (float)gw, cy = ((float)(i / gw) + 0.5f) / (float)gh;
         bool ok = cx > 0.01f && cx < 0.99f && cy > 0.01f && cy < 0.99f;
         const float own[4] = {cx, cy, 0.05f, 0.05f};

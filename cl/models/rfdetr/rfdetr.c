@@ -311,18 +311,17 @@ static int by_logit(const void *a, const void *b)
     return x->index < y->index ? -1 : 1;
 }
 
-void ts_rfdetr_rank(const float *logits, size_t n, size_t most, int32_t *index)
+/* Scores from the largest down, ties to the lower index. Owner: caller frees *out, [n]. */
+static ts_status rank(const float *logits, size_t n, ranked **out, ts_error *err)
 {
     ranked *all = calloc(n + 1, sizeof *all);
-    memset(index, 0, most * sizeof *index);
     if (!all)
-        return;
+        return ts_fail(err, TS_E_NO_MEMORY, "%zu scores", n);
     for (size_t i = 0; i < n; i++)
         all[i] = (ranked){logits[i], (int32_t)i};
     qsort(all, n, sizeof *all, by_logit);
-    for (size_t i = 0; i < most && i < n; i++)
-        index[i] = all[i].index;
-    free(all);
+    *out = all;
+    return TS_OK;
 }
 
 static float clamped(float v, float most)
@@ -342,22 +341,22 @@ static ts_status collect(const ts_rfdetr *m, const float *logits, const float *b
     for (size_t i = 0; i < queries * 4; i++)
         if (!isfinite(boxes[i]))
             return ts_fail(err, TS_E_INTERNAL, "the model's boxes are not finite");
-    int32_t *order = calloc(queries + 1, sizeof *order);
-    if (!order)
-        return ts_fail(err, TS_E_NO_MEMORY, "detections");
-    ts_rfdetr_rank(logits, total, queries, order);
+    ranked *order = NULL;
+    ts_status st = rank(logits, total, &order, err);
+    if (st != TS_OK)
+        return st;
     float w = (float)image->width, h = (float)image->height;
     *n = 0;
     for (size_t i = 0; i < queries && i < total; i++) {
-        size_t q = (size_t)order[i] / classes;
+        size_t q = (size_t)order[i].index / classes;
         const float *b = boxes + q * 4;
-        float score = 1.0f / (1.0f + expf(-logits[order[i]]));
+        float score = 1.0f / (1.0f + expf(-order[i].logit));
         ts_rfdetr_box d = {.x0 = (b[0] - b[2] / 2) * w,
                            .y0 = (b[1] - b[3] / 2) * h,
                            .x1 = (b[0] + b[2] / 2) * w,
                            .y1 = (b[1] + b[3] / 2) * h,
                            .score = score,
-                           .class_id = (int)((size_t)order[i] % classes),
+                           .class_id = (int)((size_t)order[i].index % classes),
                            .query = (int)q};
         if (!(score > threshold))
             break;

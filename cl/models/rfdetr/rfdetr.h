@@ -49,8 +49,6 @@ TS_CHECKED ts_status ts_rfdetr_detect(ts_rfdetr *model, const ts_rfdetr_image *i
 /** Only the preparation: pixel_values [1,3,H,W] of a picture (borrowed until the next call). */
 TS_CHECKED ts_status ts_rfdetr_prepare(ts_rfdetr *model, const ts_rfdetr_image *image, ts_arr *out,
                                        ts_error *err);
-/** Rank logits [q·k] as detections do: indices of the `most` largest, ties to the lower index. */
-void ts_rfdetr_rank(const float *logits, size_t n, size_t most, int32_t *index);
 
 extern const ts_model_ops ts_rfdetr_model_ops;
 
