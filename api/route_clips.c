@@ -1,6 +1,5 @@
 /* Clips: upload, list, single frames. */
 #include <errno.h>
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -25,33 +24,12 @@ static ts_status want_device(const ts_app *app, ts_error *err)
                        : ts_fail(err, TS_E_NOT_READY, "this server has no device to keep clips on");
 }
 
-static ts_status query_int(const ts_request *req, const char *key, int64_t *out, ts_error *err)
+static ts_status query_size(const ts_request *req, const char *key, int64_t *out, ts_error *err)
 {
-    const char *text = ts_request_query(req, key);
-    char *end;
-    if (!text)
+    if (!ts_request_query(req, key))
         return ts_fail(err, TS_E_OPTION,
-                       "raw frames need ?width=, ?height= and ?frames=; %s is "
-                       "missing",
-                       key);
-    errno = 0;
-    *out = strtoll(text, &end, 10);
-    if (errno || end == text || *end)
-        return ts_fail(err, TS_E_OPTION, "%s is '%s', want a whole number", key, text);
-    return TS_OK;
-}
-
-static ts_status query_fps(const ts_request *req, double *fps, ts_error *err)
-{
-    const char *text = ts_request_query(req, "fps");
-    char *end;
-    *fps = 30;
-    if (!text)
-        return TS_OK;
-    *fps = strtod(text, &end);
-    if (end == text || *end || !isfinite(*fps))
-        return ts_fail(err, TS_E_OPTION, "fps is '%s', want a number", text);
-    return TS_OK;
+                       "raw frames need ?width=, ?height= and ?frames=; %s is missing", key);
+    return ts_request_query_int(req, key, INT64_MIN, INT64_MAX, out, err);
 }
 
 /* What a clip's frames may take: the device's budget, so that no upload can claim more. */
@@ -70,12 +48,13 @@ typedef struct sizes {
 
 static ts_status read_sizes(const ts_request *req, sizes *s, ts_error *err)
 {
-    ts_status st = query_int(req, "width", &s->width, err);
+    ts_status st = query_size(req, "width", &s->width, err);
     if (st == TS_OK)
-        st = query_int(req, "height", &s->height, err);
+        st = query_size(req, "height", &s->height, err);
     if (st == TS_OK)
-        st = query_int(req, "frames", &s->frames, err);
-    return st == TS_OK ? query_fps(req, &s->fps, err) : st;
+        st = query_size(req, "frames", &s->frames, err);
+    s->fps = 30;
+    return st == TS_OK ? ts_request_query_double(req, "fps", -1e9, 1e9, &s->fps, err) : st;
 }
 
 static void paint_test(void *arg, int64_t n, int width, int height, uint8_t *rgba)
@@ -249,19 +228,14 @@ static ts_status parse_frame_file(const ts_request *req, int64_t *n, ts_encode_o
     ts_status st = ts_request_query_only(req, webp ? webp_keys : png_keys, err);
     if (st != TS_OK)
         return st;
-    const char *lossless = ts_request_query(req, "lossless");
-    const char *quality = ts_request_query(req, "quality");
-    bool exact = lossless && (!strcmp(lossless, "1") || !strcmp(lossless, "true"));
-    if (lossless && !exact && strcmp(lossless, "0") != 0 && strcmp(lossless, "false") != 0)
-        return ts_fail(err, TS_E_OPTION, "lossless is '%s', want 0 or 1", lossless);
+    bool exact = false;
+    int64_t quality = opt->quality;
+    st = ts_request_query_bool(req, "lossless", &exact, err);
+    if (st == TS_OK)
+        st = ts_request_query_int(req, "quality", 1, 100, &quality, err);
     opt->codec = !webp ? TS_CODEC_PNG : exact ? TS_CODEC_WEBP_LOSSLESS : TS_CODEC_WEBP;
-    if (quality) {
-        long q = strtol(quality, &end, 10);
-        if (end == quality || *end || q < 1 || q > 100)
-            return ts_fail(err, TS_E_OPTION, "quality is '%s', want 1 to 100", quality);
-        opt->quality = (int)q;
-    }
-    return TS_OK;
+    opt->quality = (int)quality;
+    return st;
 }
 
 static ts_status encode_frame(ts_queue *queue, const ts_clip *clip, int64_t n,

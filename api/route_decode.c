@@ -1,5 +1,4 @@
 /* Decoders: latents to pictures, grids and interpolations, encoding and reconstruction. */
-#include <errno.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -89,39 +88,6 @@ static ts_status check_values(job *j, ts_error *err)
                            (long long)(i / j->per));
         j->z[i] = (float)fmax(-z_limit, fmin(z_limit, j->z[i]));
     }
-    return TS_OK;
-}
-
-/* ---- query values ---- */
-
-static ts_status query_int(const ts_request *req, const char *key, int64_t min, int64_t max,
-                           int64_t *out, ts_error *err)
-{
-    const char *text = ts_request_query(req, key);
-    char *end;
-    if (!text)
-        return TS_OK;
-    errno = 0;
-    long long v = strtoll(text, &end, 10);
-    if (errno || end == text || *end || v < min || v > max)
-        return ts_fail(err, TS_E_OPTION, "%s is '%s', want a whole number from %lld to %lld", key,
-                       text, (long long)min, (long long)max);
-    *out = v;
-    return TS_OK;
-}
-
-static ts_status query_double(const ts_request *req, const char *key, double min, double max,
-                              double *out, ts_error *err)
-{
-    const char *text = ts_request_query(req, key);
-    char *end;
-    if (!text)
-        return TS_OK;
-    double v = strtod(text, &end);
-    if (end == text || *end || !(v >= min && v <= max))
-        return ts_fail(err, TS_E_OPTION, "%s is '%s', want a number from %g to %g", key, text, min,
-                       max);
-    *out = v;
     return TS_OK;
 }
 
@@ -220,9 +186,9 @@ static ts_status answer_sheet(job *j, const pictures *p, bool png, ts_error *err
         while (columns > 1 && columns * p->w > SHEET_MAX_SIDE)
             columns = (columns + 1) / 2;
     int64_t rows = (p->n + columns - 1) / columns, width = columns * p->w, height = rows * p->h;
-    ts_status st = query_int(j->req, "quality", 1, 100, &quality, err);
+    ts_status st = ts_request_query_int(j->req, "quality", 1, 100, &quality, err);
     if (st == TS_OK)
-        st = query_int(j->req, "lossless", 0, 1, &lossless, err);
+        st = ts_request_query_int(j->req, "lossless", 0, 1, &lossless, err);
     if (st == TS_OK && (width > SHEET_MAX_SIDE || height > SHEET_MAX_SIDE))
         st = ts_fail(err, TS_E_TOO_LARGE, "a sheet of %lldx%lld pixels, at most %d a side",
                      (long long)width, (long long)height, SHEET_MAX_SIDE);
@@ -317,7 +283,7 @@ static ts_status answer(job *j, ts_error *err)
         return ts_fail(err, TS_E_OPTION, "quantize is '%s', want round or trunc", quantize);
     ts_status st = check_values(j, err);
     if (st == TS_OK)
-        st = query_int(j->req, "columns", 1, LATENTS_MAX, &j->columns, err);
+        st = ts_request_query_int(j->req, "columns", 1, LATENTS_MAX, &j->columns, err);
     if (st == TS_OK)
         st = decode(j, type < 2, truncate, &p, err);
     if (st == TS_OK)
@@ -447,9 +413,9 @@ ts_status api_model_random(ts_app *app, ts_request *req, ts_response *res, ts_er
     int64_t seed = 0, n = 1;
     ts_status st = ts_request_query_only(req, keys, err);
     if (st == TS_OK)
-        st = query_int(req, "seed", 0, INT64_MAX, &seed, err);
+        st = ts_request_query_int(req, "seed", 0, INT64_MAX, &seed, err);
     if (st == TS_OK)
-        st = query_int(req, "n", 1, 4096, &n, err);
+        st = ts_request_query_int(req, "n", 1, 4096, &n, err);
     if (st != TS_OK)
         return st;
     st = job_open(app, req, res, &j, err);
@@ -569,23 +535,23 @@ static ts_status grid_of(const ts_request *req, ts_latent_grid *grid, int64_t *s
     int64_t steps = 10, quantiles = 0;
     double range = 2;
     *seed = -1;
-    ts_status st = query_int(req, "steps", 1, STEPS_MAX, &steps, err);
+    ts_status st = ts_request_query_int(req, "steps", 1, STEPS_MAX, &steps, err);
     if (st == TS_OK)
-        st = query_double(req, "range", 0, 1e3, &range, err);
+        st = ts_request_query_double(req, "range", 0, 1e3, &range, err);
     if (st == TS_OK)
-        st = query_int(req, "normal_quantiles", 0, 1, &quantiles, err);
+        st = ts_request_query_int(req, "normal_quantiles", 0, 1, &quantiles, err);
     if (st == TS_OK)
-        st = query_int(req, "directions", 0, INT64_MAX - 1, seed, err);
+        st = ts_request_query_int(req, "directions", 0, INT64_MAX - 1, seed, err);
     if (st != TS_OK)
         return st;
     *grid = ts_latent_square(steps, range);
     grid->normal_quantiles = quantiles;
-    st = query_double(req, "x0", -1e3, 1e3, &grid->x0, err);
+    st = ts_request_query_double(req, "x0", -1e3, 1e3, &grid->x0, err);
     if (st == TS_OK)
-        st = query_double(req, "x1", -1e3, 1e3, &grid->x1, err);
+        st = ts_request_query_double(req, "x1", -1e3, 1e3, &grid->x1, err);
     if (st == TS_OK)
-        st = query_double(req, "y0", -1e3, 1e3, &grid->y0, err);
-    return st == TS_OK ? query_double(req, "y1", -1e3, 1e3, &grid->y1, err) : st;
+        st = ts_request_query_double(req, "y0", -1e3, 1e3, &grid->y0, err);
+    return st == TS_OK ? ts_request_query_double(req, "y1", -1e3, 1e3, &grid->y1, err) : st;
 }
 
 ts_status api_model_grid(ts_app *app, ts_request *req, ts_response *res, ts_error *err)
@@ -802,9 +768,9 @@ ts_status api_model_reconstruct(ts_app *app, ts_request *req, ts_response *res, 
     int64_t seed = 0, noisy = 0;
     ts_status st = ts_request_query_only(req, keys, err);
     if (st == TS_OK)
-        st = query_int(req, "sample", 0, 1, &noisy, err);
+        st = ts_request_query_int(req, "sample", 0, 1, &noisy, err);
     if (st == TS_OK)
-        st = query_int(req, "seed", 0, INT64_MAX, &seed, err);
+        st = ts_request_query_int(req, "seed", 0, INT64_MAX, &seed, err);
     if (st != TS_OK)
         return st;
     st = job_open(app, req, res, &j, err);
@@ -829,9 +795,9 @@ ts_status api_model_check(ts_app *app, ts_request *req, ts_response *res, ts_err
     ts_vae_difference d;
     ts_status st = ts_request_query_only(req, keys, err);
     if (st == TS_OK)
-        st = query_int(req, "seed", 0, INT64_MAX - 4096, &seed, err);
+        st = ts_request_query_int(req, "seed", 0, INT64_MAX - 4096, &seed, err);
     if (st == TS_OK)
-        st = query_int(req, "n", 1, 64, &n, err);
+        st = ts_request_query_int(req, "n", 1, 64, &n, err);
     ts_weight_rounding rounding = TS_WEIGHTS_F16;
     bool known = !compute;
     for (int i = 0; i < 3 && compute; i++)

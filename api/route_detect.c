@@ -1,8 +1,6 @@
 /* POST /v1/models/{name}/detect: boxes in a picture. */
-#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "api/routes.h"
 #include "cl/base/clock.h"
@@ -10,31 +8,6 @@
 #include "cl/tensor/store.h"
 #include "server/codec.h"
 #include "server/models.h"
-
-static ts_status query_threshold(const ts_request *req, float *out, ts_error *err)
-{
-    const char *text = ts_request_query(req, "threshold");
-    char *end;
-    *out = 0.5f;
-    if (!text)
-        return TS_OK;
-    errno = 0;
-    double v = strtod(text, &end);
-    if (errno || end == text || *end || !(v >= 0.0 && v <= 1.0))
-        return ts_fail(err, TS_E_OPTION, "threshold is '%s', want a number from 0 to 1", text);
-    *out = (float)v;
-    return TS_OK;
-}
-
-static ts_status query_switch(const ts_request *req, const char *key, bool standard, bool *out,
-                              ts_error *err)
-{
-    const char *text = ts_request_query(req, key);
-    *out = text ? text[0] == '1' : standard;
-    if (text && strcmp(text, "0") != 0 && strcmp(text, "1") != 0)
-        return ts_fail(err, TS_E_OPTION, "%s is '%s', want 0 or 1", key, text);
-    return TS_OK;
-}
 
 static json_t *boxes_json(const ts_rfdetr *model, const ts_rfdetr_box *box, size_t n)
 {
@@ -154,15 +127,15 @@ ts_status api_model_detect(ts_app *app, ts_request *req, ts_response *res, ts_er
     static const char *const keys[] = {"threshold", "masks", "clamp_boxes", "tensor", NULL};
     ts_loaded *loaded = NULL;
     json_t *answer = NULL;
-    float threshold = 0.5f;
+    double threshold = 0.5;
     bool masks = false, clamp = true;
     ts_status st = ts_request_query_only(req, keys, err);
     if (st == TS_OK)
-        st = query_threshold(req, &threshold, err);
+        st = ts_request_query_double(req, "threshold", 0, 1, &threshold, err);
     if (st == TS_OK)
-        st = query_switch(req, "masks", false, &masks, err);
+        st = ts_request_query_bool(req, "masks", &masks, err);
     if (st == TS_OK)
-        st = query_switch(req, "clamp_boxes", true, &clamp, err);
+        st = ts_request_query_bool(req, "clamp_boxes", &clamp, err);
     if (st == TS_OK && masks)
         st = ts_fail(err, TS_E_OPTION, "masks: this server computes boxes only");
     if (st == TS_OK && !app->models)
@@ -172,7 +145,7 @@ ts_status api_model_detect(ts_app *app, ts_request *req, ts_response *res, ts_er
     if (st == TS_OK && !ts_rfdetr_of(ts_loaded_model(loaded)))
         st = ts_fail(err, TS_E_SHAPE, "model %s is no detector", ts_loaded_name(loaded));
     if (st == TS_OK)
-        st = detect(app, loaded, req, threshold, clamp, &answer, err);
+        st = detect(app, loaded, req, (float)threshold, clamp, &answer, err);
     if (st == TS_OK)
         ts_response_json(res, 200, answer);
     ts_loaded_unref(loaded);

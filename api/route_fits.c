@@ -1,6 +1,5 @@
 /* /v1/fits and /v1/image-metrics: jobs that fit an image with 2-D Gaussians, and their files. */
 #include <dirent.h>
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -450,14 +449,12 @@ ts_status api_fit_metrics(ts_app *app, ts_request *req, ts_response *res, ts_err
 {
     static const char *const keys[] = {"since", NULL};
     json_t *shown = NULL;
-    const char *since = ts_request_query(req, "since");
-    char *end = NULL;
-    long long from = since ? strtoll(since, &end, 10) : 0;
+    int64_t from = 0;
     ts_status st = want_fits(app, err);
     if (st == TS_OK)
         st = ts_request_query_only(req, keys, err);
-    if (st == TS_OK && since && (end == since || *end))
-        st = ts_fail(err, TS_E_OPTION, "since: expected a step");
+    if (st == TS_OK)
+        st = ts_request_query_int(req, "since", INT64_MIN, INT64_MAX, &from, err);
     if (st == TS_OK)
         st = ts_fits_evaluations(app->fits, ts_request_param(req, "id"), from, &shown, err);
     if (st == TS_OK)
@@ -745,21 +742,10 @@ static ts_status answer_picture(ts_request *req, ts_response *res, const ts_gs_m
 static ts_status query_render(const ts_request *req, render_request *r, ts_error *err)
 {
     static const char *const keys[] = {"height", "align", NULL};
-    const char *height = ts_request_query(req, "height"), *align = ts_request_query(req, "align");
-    char *end;
     ts_status st = ts_request_query_only(req, keys, err);
-    if (st == TS_OK && height) {
-        r->height = strtoll(height, &end, 10);
-        if (end == height || *end || r->height < 1 || r->height > TS_GS_MAX_SIDE)
-            st = ts_fail(err, TS_E_OPTION, "height: expected an integer, 1 to %d", TS_GS_MAX_SIDE);
-    }
-    if (st == TS_OK && align) {
-        if (strcmp(align, "true") != 0 && strcmp(align, "false") != 0 && strcmp(align, "1") != 0 &&
-            strcmp(align, "0") != 0)
-            return ts_fail(err, TS_E_OPTION, "align: expected true or false");
-        r->align = align[0] == 't' || align[0] == '1';
-    }
-    return st;
+    if (st == TS_OK)
+        st = ts_request_query_int(req, "height", 1, TS_GS_MAX_SIDE, &r->height, err);
+    return st == TS_OK ? ts_request_query_bool(req, "align", &r->align, err) : st;
 }
 
 ts_status api_fit_render(ts_app *app, ts_request *req, ts_response *res, ts_error *err)

@@ -178,28 +178,13 @@ static json_t *server_json(ts_app *app, const ts_request *req)
     return body;
 }
 
-static ts_status read_window(const ts_request *req, int64_t *out, ts_error *err)
-{
-    const char *text = ts_request_query(req, "window");
-    *out = 0;
-    if (!text)
-        return TS_OK;
-    char *end;
-    long long value = strtoll(text, &end, 10);
-    if (!*text || *end || value < 1 || value > 86400)
-        return ts_fail(err, TS_E_OPTION, "window: \"%.40s\" is not a number of seconds up to 86400",
-                       text);
-    *out = value;
-    return TS_OK;
-}
-
 ts_status api_server(ts_app *app, ts_request *req, ts_response *res, ts_error *err)
 {
     static const char *const keys[] = {"window", NULL};
     int64_t window = 0;
     ts_status st = ts_request_query_only(req, keys, err);
     if (st == TS_OK)
-        st = read_window(req, &window, err);
+        st = ts_request_query_int(req, "window", 1, 86400, &window, err);
     if (st != TS_OK)
         return st;
     json_t *body = server_json(app, req);

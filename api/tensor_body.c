@@ -1,8 +1,6 @@
 #include "api/tensor_body.h"
 
-#include <errno.h>
 #include <inttypes.h>
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -37,17 +35,6 @@ void ts_tensor_body_destroy(void *sink)
 
 /* ---- query ---- */
 
-static ts_status parse_int(const char *key, const char *text, int64_t *out, ts_error *err)
-{
-    char *end;
-    errno = 0;
-    long long value = strtoll(text, &end, 10);
-    if (errno || end == text || *end || *text == ' ' || *text == '+')
-        return ts_fail(err, TS_E_OPTION, "%s is \"%.40s\", want a whole number", key, text);
-    *out = value;
-    return TS_OK;
-}
-
 static ts_status parse_tags(const char *text, json_t **out, ts_error *err)
 {
     ts_status st = ts_json_parse(text, strlen(text), out, err);
@@ -68,13 +55,9 @@ ts_status ts_publish_query(const ts_request *req, ts_publish_options *out, json_
     const char *step = ts_request_query(req, "step"), *t = ts_request_query(req, "t");
     const char *run = ts_request_query(req, "run"), *text = ts_request_query(req, "tags");
     ts_publish_options o = {.has_step = step, .has_t = t, .run = run};
-    ts_status st = step ? parse_int("step", step, &o.step, err) : TS_OK;
-    if (st == TS_OK && t) {
-        char *end;
-        o.t = strtod(t, &end);
-        if (end == t || *end || !isfinite(o.t))
-            st = ts_fail(err, TS_E_OPTION, "t is \"%.40s\", want seconds", t);
-    }
+    ts_status st = ts_request_query_int(req, "step", INT64_MIN, INT64_MAX, &o.step, err);
+    if (st == TS_OK)
+        st = ts_request_query_double(req, "t", -1e300, 1e300, &o.t, err);
     if (st == TS_OK && run)
         st = ts_name_check("run", run, err);
     *tags = NULL;
@@ -173,12 +156,9 @@ static ts_status raw_layout(const ts_request *req, ts_layout *out, ts_error *err
     if (!ts_dtype_parse(dtype, &out->dtype))
         return ts_fail(err, TS_E_DTYPE, "unknown dtype \"%.40s\"", dtype);
     ts_status st = ts_shape_parse(shape, &out->shape, err);
-    const char *offset = ts_request_query(req, "offset");
     int64_t skip = 0;
-    if (st == TS_OK && offset)
-        st = parse_int("offset", offset, &skip, err);
-    if (st == TS_OK && skip < 0)
-        st = ts_fail(err, TS_E_OPTION, "offset is %" PRId64 ", want 0 or more", skip);
+    if (st == TS_OK)
+        st = ts_request_query_int(req, "offset", 0, INT64_MAX, &skip, err);
     out->offset = (uint64_t)skip;
     if (st == TS_OK)
         st = raw_word(req, "order", "F", "C", &out->fortran, err);

@@ -156,6 +156,49 @@ void ts_request_each_query(const ts_request *req,
         visit(arg, req->pairs[i].key, req->pairs[i].value);
 }
 
+ts_status ts_request_query_int(const ts_request *req, const char *key, int64_t min, int64_t max,
+                               int64_t *out, ts_error *err)
+{
+    const char *text = ts_request_query(req, key);
+    char *end;
+    if (!text)
+        return TS_OK;
+    errno = 0;
+    long long v = strtoll(text, &end, 10);
+    if (errno || end == text || *end || *text == ' ' || *text == '+' || v < min || v > max)
+        return ts_fail(err, TS_E_OPTION, "%s is '%.60s', want a whole number from %lld to %lld", key,
+                       text, (long long)min, (long long)max);
+    *out = v;
+    return TS_OK;
+}
+
+ts_status ts_request_query_double(const ts_request *req, const char *key, double min, double max,
+                                  double *out, ts_error *err)
+{
+    const char *text = ts_request_query(req, key);
+    char *end;
+    if (!text)
+        return TS_OK;
+    double v = strtod(text, &end);
+    if (end == text || *end || !(v >= min && v <= max)) /* NaN too */
+        return ts_fail(err, TS_E_OPTION, "%s is '%.60s', want a number from %g to %g", key, text,
+                       min, max);
+    *out = v;
+    return TS_OK;
+}
+
+ts_status ts_request_query_bool(const ts_request *req, const char *key, bool *out, ts_error *err)
+{
+    const char *text = ts_request_query(req, key);
+    if (!text)
+        return TS_OK;
+    bool on = !strcmp(text, "1") || !strcmp(text, "true");
+    if (!on && strcmp(text, "0") != 0 && strcmp(text, "false") != 0)
+        return ts_fail(err, TS_E_OPTION, "%s is '%.60s', want 0 or 1", key, text);
+    *out = on;
+    return TS_OK;
+}
+
 ts_status ts_request_query_only(const ts_request *req, const char *const *keys, ts_error *err)
 {
     for (size_t i = 0; i < req->n_pairs; i++) {

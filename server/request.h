@@ -41,6 +41,16 @@ const char *ts_request_query(const ts_request *req, const char *key);
 /** Visit every query parameter in order. */
 void ts_request_each_query(const ts_request *req,
                            void (*visit)(void *arg, const char *key, const char *value), void *arg);
+/*
+ * Query parameters as numbers and switches: *out keeps its value without the parameter.
+ * Errors: TS_E_OPTION names the parameter and what it may be (a number from min to max; 0, 1, false, true).
+ */
+TS_CHECKED ts_status ts_request_query_int(const ts_request *req, const char *key, int64_t min,
+                                          int64_t max, int64_t *out, ts_error *err);
+TS_CHECKED ts_status ts_request_query_double(const ts_request *req, const char *key, double min,
+                                             double max, double *out, ts_error *err);
+TS_CHECKED ts_status ts_request_query_bool(const ts_request *req, const char *key, bool *out,
+                                           ts_error *err);
 /** Refuse query parameters not in `keys` (NULL-terminated). Errors: TS_E_OPTION names it. */
 TS_CHECKED ts_status ts_request_query_only(const ts_request *req, const char *const *keys,
                                            ts_error *err);
