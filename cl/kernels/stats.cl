@@ -7,6 +7,7 @@
  * On CPU devices an item takes a run of elements, elsewhere items take turns.
  */
 #include "common.clh"
+#include "stats.clh"
 
 #ifndef TS_IN
 #    define TS_IN TS_DT_F32
@@ -37,25 +38,6 @@ typedef float real;
 #else
 #    define EACH(i, n) for (ulong i = get_global_id(0); i < (n); i += get_global_size(0))
 #endif
-
-enum {
-    V_SUM,
-    V_ABS,
-    V_SQUARES,
-    V_MIN,
-    V_MAX,
-    N_VALUES
-};
-enum {
-    C_FINITE,
-    C_NAN,
-    C_POSINF,
-    C_NEGINF,
-    C_ZERO,
-    C_ARGMIN,
-    C_ARGMAX,
-    N_COUNTS
-};
 
 /* Built with -DTS_IN. Global: the number of items. Reference: tests/ref/ref_stats.c. */
 kernel void stats_sums(const global uchar *data, ulong first, ulong n, global real *values,

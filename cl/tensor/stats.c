@@ -5,25 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* As in cl/kernels/stats.cl. */
-enum {
-    V_SUM,
-    V_ABS,
-    V_SQUARES,
-    V_MIN,
-    V_MAX,
-    N_VALUES
-};
-enum {
-    C_FINITE,
-    C_NAN,
-    C_POSINF,
-    C_NEGINF,
-    C_ZERO,
-    C_ARGMIN,
-    C_ARGMAX,
-    N_COUNTS
-};
+#include "cl/kernels/stats.clh"
+
 enum {
     DIGIT_BITS = 11,
     RADIX = 1 << DIGIT_BITS,

@@ -1,15 +1,13 @@
 #include "tests/support/opsfix.h"
 
 #include "tests/support/check.h"
+#include "tests/support/devfix.h"
 
 int ts_opsfix_setup(void **state)
 {
     static ts_opsfix f;
     ts_error err = {0};
-    size_t index;
-    CHECK_OK(ts_device_select(getenv("TS_TEST_DEVICE"), &index, &err));
-    CHECK_OK(ts_device_open(index, &(ts_device_options){0}, &f.device, &err));
-    CHECK_OK(ts_queue_create(f.device, "test", &f.queue, &err));
+    ts_devfix_open(&f.device, &f.queue);
     CHECK_OK(ts_ops_create(f.queue, &f.ops, &err));
     *state = &f;
     return 0;
@@ -19,8 +17,7 @@ int ts_opsfix_teardown(void **state)
 {
     ts_opsfix *f = *state;
     ts_ops_destroy(f->ops);
-    ts_queue_destroy(f->queue);
-    ts_device_close(f->device);
+    ts_devfix_close(f->device, f->queue);
     return 0;
 }
 

@@ -4,6 +4,7 @@
 #include "cl/models/imagegs/init.h"
 #include "cl/models/imagegs/refine.h"
 #include "tests/support/check.h"
+#include "tests/support/devfix.h"
 #include "tests/support/gs_fixture.h"
 #include "tests/support/gs_photo.h"
 
@@ -14,12 +15,8 @@ static int photo_w, photo_h;
 
 static int setup(void **state)
 {
-    ts_error err = {0};
-    size_t index;
     (void)state;
-    CHECK_OK(ts_device_select("auto", &index, &err));
-    CHECK_OK(ts_device_open(index, &(ts_device_options){0}, &device, &err));
-    CHECK_OK(ts_queue_create(device, "test", &queue, &err));
+    ts_devfix_open(&device, &queue);
     photo = gs_photo(TS_TEST_DIR, "fit_photo_gt.png", &photo_w, &photo_h);
     return 0;
 }
@@ -28,8 +25,7 @@ static int teardown(void **state)
 {
     (void)state;
     free(photo);
-    ts_queue_destroy(queue);
-    ts_device_close(device);
+    ts_devfix_close(device, queue);
     return 0;
 }
 

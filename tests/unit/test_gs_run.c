@@ -5,6 +5,7 @@
 #include "cl/base/fs.h"
 #include "server/train/fitrun.h"
 #include "tests/support/check.h"
+#include "tests/support/devfix.h"
 #include "tests/support/gs_photo.h"
 
 static ts_device *device;
@@ -15,13 +16,9 @@ static char root[] = "/tmp/ts-gs-run-XXXXXX";
 
 static int setup(void **state)
 {
-    ts_error err = {0};
-    size_t index;
     (void)state;
     assert_non_null(mkdtemp(root));
-    CHECK_OK(ts_device_select("auto", &index, &err));
-    CHECK_OK(ts_device_open(index, &(ts_device_options){0}, &device, &err));
-    CHECK_OK(ts_queue_create(device, "test", &queue, &err));
+    ts_devfix_open(&device, &queue);
     photo = gs_photo(TS_TEST_DIR, "fit_photo_gt.png", &photo_w, &photo_h);
     return 0;
 }
@@ -31,8 +28,7 @@ static int teardown(void **state)
     ts_error err = {0};
     (void)state;
     free(photo);
-    ts_queue_destroy(queue);
-    ts_device_close(device);
+    ts_devfix_close(device, queue);
     CHECK_OK(ts_fs_remove(root, &err));
     return 0;
 }

@@ -7,6 +7,7 @@
 #include "cl/models/imagegs/splat.h"
 #include "tests/ref/ref_gsplat.h"
 #include "tests/support/check.h"
+#include "tests/support/devfix.h"
 #include "tests/support/gs_fixture.h"
 
 static ts_device *device;
@@ -14,20 +15,15 @@ static ts_queue *queue;
 
 static int setup(void **state)
 {
-    ts_error err = {0};
-    size_t index;
     (void)state;
-    CHECK_OK(ts_device_select("auto", &index, &err));
-    CHECK_OK(ts_device_open(index, &(ts_device_options){0}, &device, &err));
-    CHECK_OK(ts_queue_create(device, "test", &queue, &err));
+    ts_devfix_open(&device, &queue);
     return 0;
 }
 
 static int teardown(void **state)
 {
     (void)state;
-    ts_queue_destroy(queue);
-    ts_device_close(device);
+    ts_devfix_close(device, queue);
     return 0;
 }
 

@@ -3,6 +3,7 @@
 #include "cl/tensor/stats.h"
 #include "tests/ref/ref_stats.h"
 #include "tests/support/check.h"
+#include "tests/support/devfix.h"
 
 typedef struct fixture {
     ts_device *device;
@@ -12,11 +13,7 @@ typedef struct fixture {
 static int set_up(void **state)
 {
     static fixture f;
-    ts_error err = {0};
-    size_t index;
-    CHECK_OK(ts_device_select("auto", &index, &err));
-    CHECK_OK(ts_device_open(index, NULL, &f.device, &err));
-    CHECK_OK(ts_queue_create(f.device, "test", &f.queue, &err));
+    ts_devfix_open(&f.device, &f.queue);
     *state = &f;
     return 0;
 }
@@ -27,8 +24,7 @@ static int tear_down(void **state)
     ts_device_stats stats;
     ts_device_get_stats(f->device, &stats);
     assert_int_equal(stats.used_bytes, 0);
-    ts_queue_destroy(f->queue);
-    ts_device_close(f->device);
+    ts_devfix_close(f->device, f->queue);
     return 0;
 }
 

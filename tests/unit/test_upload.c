@@ -3,6 +3,7 @@
 #include "cl/tensor/st_header.h"
 #include "tests/ref/ref_layout.h"
 #include "tests/support/check.h"
+#include "tests/support/devfix.h"
 
 typedef struct fixture {
     ts_device *device;
@@ -14,10 +15,7 @@ static int set_up(void **state)
 {
     static fixture f;
     ts_error err = {0};
-    size_t index;
-    CHECK_OK(ts_device_select("auto", &index, &err));
-    CHECK_OK(ts_device_open(index, NULL, &f.device, &err));
-    CHECK_OK(ts_queue_create(f.device, "test", &f.queue, &err));
+    ts_devfix_open(&f.device, &f.queue);
     CHECK_OK(ts_uploader_create(f.device, &f.uploader, &err));
     *state = &f;
     return 0;
@@ -30,8 +28,7 @@ static int tear_down(void **state)
     ts_device_get_stats(f->device, &stats);
     assert_int_equal(stats.used_bytes, 0); /* whatever failed gave its memory back */
     ts_uploader_destroy(f->uploader);
-    ts_queue_destroy(f->queue);
-    ts_device_close(f->device);
+    ts_devfix_close(f->device, f->queue);
     return 0;
 }
 

@@ -4,6 +4,7 @@
 #include "cl/ops/video.h"
 #include "tests/ref/ref_video.h"
 #include "tests/support/check.h"
+#include "tests/support/devfix.h"
 
 static ts_device *device;
 static ts_queue *queue;
@@ -11,19 +12,14 @@ static ts_queue *queue;
 static int open_device(void **state)
 {
     (void)state;
-    ts_error err = {0};
-    size_t index;
-    CHECK_OK(ts_device_select(NULL, &index, &err));
-    CHECK_OK(ts_device_open(index, NULL, &device, &err));
-    CHECK_OK(ts_queue_create(device, "test", &queue, &err));
+    ts_devfix_open(&device, &queue);
     return 0;
 }
 
 static int close_device(void **state)
 {
     (void)state;
-    ts_queue_destroy(queue);
-    ts_device_close(device);
+    ts_devfix_close(device, queue);
     return 0;
 }
 
