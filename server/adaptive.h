@@ -1,7 +1,6 @@
 /*
  * Adaptive quality: the ladder of levels and the controller that moves one subscriber on it, every
  * 500 ms, from what its link and the server showed. No clocks, no sockets.
- * Source: specs of tensor video §14.
  *
  * Thread: one at a time.
  */

@@ -1,6 +1,6 @@
 /*
  * Which parts of a picture changed: 32×32 tiles that differ in any byte, joined to rectangles.
- * Source: specs of tensor video §13.8. Thread: any.
+ * Thread: any.
  */
 #ifndef TS_SERVER_DIRTY_H
 #define TS_SERVER_DIRTY_H

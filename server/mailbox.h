@@ -1,6 +1,6 @@
 /*
  * Pacing and dropping rules between a producer and a renderer, without threads or clocks: callers
- * pass the time. Source: specs of tensor video §13.3 (mailbox) and §13.5 (drop budget).
+ * pass the time.
  *
  * Thread: one at a time.
  */

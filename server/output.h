@@ -1,6 +1,6 @@
 /*
  * The `output` object of a stream: how its pictures leave. Parsed once into a plain struct; the JSON
- * that a client wrote is kept beside it and shown as it was. Source: specs of tensor video §13.1.
+ * that a client wrote is kept beside it and shown as it was.
  */
 #ifndef TS_SERVER_OUTPUT_H
 #define TS_SERVER_OUTPUT_H

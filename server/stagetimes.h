@@ -1,6 +1,6 @@
 /*
  * Times of a stream's stages: the last 600 samples of each, for mean and percentiles.
- * Source: specs of tensor video §19.1. Thread: one at a time.
+ * Thread: one at a time.
  */
 #ifndef TS_SERVER_STAGETIMES_H
 #define TS_SERVER_STAGETIMES_H

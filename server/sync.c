@@ -3,7 +3,7 @@
  *
  * Every member remembers its recent tensors. What is shown is the newest that all have: the target is
  * the smallest of the members' newest steps, and each shows its newest at or before it.
- * Source: specs of tensor video §17.2. All under hub_lock.
+ * All under hub_lock.
  */
 #include <string.h>
 

@@ -2,7 +2,7 @@
  * Video frames on the device: planes ↔ RGBA, crop and resize, overlays, colour masks.
  *
  * Frames are RGBA8 [h, w, 4] in a ts_buffer of their own. Nothing here waits or reads back.
- * Source: ITU-R BT.601, BT.709, BT.2020 for the matrices; video-pipeline §4, §11, §12.
+ * Source: ITU-R BT.601, BT.709, BT.2020 for the matrices.
  * Thread: the queue's.
  */
 #ifndef TS_CL_OPS_VIDEO_H

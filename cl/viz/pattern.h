@@ -1,5 +1,5 @@
 /*
- * Animated patterns as tensors: a source that needs no client (tensor-video §12.1).
+ * Animated patterns as tensors: a source that needs no client.
  *
  *   ts_pattern p;
  *   ts_pattern_find("waves", &p);

@@ -1,7 +1,7 @@
 /*
  * From tensors to pixels on the device: view → filter → normalize → tone → resample → colour →
  * compose → overlay → output format. Only the finished pixels and at most 4 KiB of statistics cross
- * to the host. Source: specs of tensor video; each step's kernel has a C twin in tests/ref.
+ * to the host. Each step's kernel has a C twin in tests/ref.
  *
  * A ts_viz keeps what persists between the frames of one variant of a stream: the range's moving
  * average, temporal filters, the waterfall ring, cached ranges per tensor version, and the device

@@ -38,7 +38,7 @@ TS_CHECKED ts_status ts_pilot_update(ts_pilot *pilot, const ts_detection *detect
                                      ts_pilot_result *out, ts_error *err);
 const ts_ball_state *ts_pilot_ball(const ts_pilot *pilot);
 int ts_pilot_tracks_created(const ts_pilot *pilot);
-/** Append the frame's row of tracking_data (video-pipeline §13.4) as one JSON object. */
+/** Append the frame's row of tracking_data as one JSON object. */
 void ts_pilot_row(const ts_pilot_result *result, int64_t frame, double pts_s, ts_buf *out);
 const char *ts_ball_status_name(ts_ball_status status);
 

@@ -57,7 +57,7 @@ void ts_pipeline_wait(ts_pipeline *pipeline);
 void ts_pipeline_set_document(ts_pipeline *pipeline, json_t *document);
 void ts_pipeline_reset_tracker(ts_pipeline *pipeline);
 void ts_pipeline_keyframe(ts_pipeline *pipeline);
-/** "RUNNING" and the rest of video-pipeline §3.1. */
+/** "RUNNING" and the rest of a pipeline's states. */
 const char *ts_pipeline_state(ts_pipeline *pipeline);
 /** Whether a frame passed lately, as the health route says it. */
 bool ts_pipeline_healthy(ts_pipeline *pipeline);

@@ -1,5 +1,5 @@
 /*
- * The document that describes a video pipeline (video-pipeline §15): checked, completed with every
+ * The document that describes a video pipeline: checked, completed with every
  * default, and read into parameters. Thread: any; documents are values.
  */
 #ifndef TS_SERVER_MEDIA_PIPELINE_DOC_H

@@ -56,7 +56,7 @@ typedef struct ts_picture {
 
 typedef struct ts_source ts_source;
 
-/** Whether this URL names something live (video-pipeline §3.2); HLS is decided after opening. */
+/** Whether this URL names something live; HLS is decided after opening. */
 bool ts_source_url_is_live(const char *url);
 /** The URL with user and password replaced by ***, for logs and answers. */
 void ts_source_mask_url(const char *url, char *out, size_t n);

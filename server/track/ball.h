@@ -1,6 +1,6 @@
 /*
  * Single-target tracker with constant acceleration: gating, coasting, recovery, and rejection of
- * implausible jumps (video-pipeline §6; behaviour of the public project chele-s/Football-Detection).
+ * implausible jumps (behaviour of the public project chele-s/Football-Detection).
  *
  * Units: pixels, seconds, px/s, px/s². Thread: its owner's. No allocation after create.
  */

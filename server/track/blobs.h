@@ -1,6 +1,6 @@
 /*
  * Connected components of a bit mask, and the colour-blob detector that stands on them: detections
- * without any model, for tests and simple scenes (video-pipeline §5.3).
+ * without any model, for tests and simple scenes.
  *
  * Thread: its owner's. Memory grows to the largest frame and is kept.
  */

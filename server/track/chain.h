@@ -1,6 +1,6 @@
 /*
  * From a frame's detections to the crop that the viewer sees: select → zones and margins → ball
- * tracker → virtual camera → zoom (video-pipeline §10).
+ * tracker → virtual camera → zoom.
  *
  * The profile `tensorscope` is the default; `reference` reproduces the loop of the public project
  * chele-s/Football-Detection, its defects included. No device, no clock: everything follows from the

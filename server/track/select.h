@@ -1,6 +1,6 @@
 /*
  * Choosing the ball among a frame's detections: calibrated scores, class, and nearness to the last
- * picks (video-pipeline §5.4). Pixels. Value struct. Thread: its owner's.
+ * picks. Pixels. Value struct. Thread: its owner's.
  */
 #ifndef TS_SERVER_TRACK_SELECT_H
 #define TS_SERVER_TRACK_SELECT_H

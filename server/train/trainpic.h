@@ -3,7 +3,7 @@
  * PSNR and SSIM as text. Used by fits, the command line and compare streams.
  *
  * Pixels outside the text are the panels' own. Thread: any; an options struct is read-only in use.
- * Source: the spec's §20.2 to §20.4; the font is cl/ops/font8x16.h.
+ * The font is cl/ops/font8x16.h.
  */
 #ifndef TS_SERVER_TRAIN_TRAINPIC_H
 #define TS_SERVER_TRAIN_TRAINPIC_H

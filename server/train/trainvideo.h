@@ -18,7 +18,7 @@ extern "C" {
 typedef struct ts_trainvideo ts_trainvideo;
 
 /**
- * `options`: the spec's §20.5 (codec, container, crf, bitrate, preset, fps, hold_last; others are
+ * `options` (codec, container, crf, bitrate, preset, fps, hold_last; others are
  * the picture's), or NULL. `path` is without the extension.
  * Errors: TS_E_OPTION; TS_E_NO_ENCODER lists what there is. The file is made at the first picture.
  */

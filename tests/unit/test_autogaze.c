@@ -1,4 +1,4 @@
-/* AutoGaze against recorded runs of the reference: tokens exact, values within the spec's bounds. */
+/* AutoGaze against recorded runs of the reference: tokens exact, values within the stated bounds. */
 #include <sys/stat.h>
 #include <unistd.h>
 

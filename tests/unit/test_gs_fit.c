@@ -1,4 +1,4 @@
-/* Whole fits of the photo against the fixtures' curves (the spec's §25.2), which pin the losses of gsloss.cl
+/* Whole fits of the photo against the fixtures' curves, which pin the losses of gsloss.cl
  * too, and the loop's promises. */
 #include "cl/models/imagegs/fit.h"
 #include "cl/models/imagegs/init.h"

@@ -12,7 +12,7 @@
  * Steps of a slice are enqueued without a wait; the host then reads 64 bytes. Hooks are called on the
  * thread that runs the slice.
  *
- * Thread: the queue's. Source: the spec's §5, §9 to §13.
+ * Thread: the queue's. Source: "Image-GS" (arXiv 2407.01866).
  */
 #ifndef TS_CL_MODELS_IMAGEGS_FIT_H
 #define TS_CL_MODELS_IMAGEGS_FIT_H

@@ -3,7 +3,7 @@
  *
  * Random numbers are Philox4x32-10 keyed by (seed, purpose, pixel), so they do not depend on threads
  * or devices. Host side; runs before training and at adding events only. Thread: any.
- * Source: the spec's §5, §10; Efraimidis and Spirakis 2006 (keys -ln(U)/p); Salmon et al. 2011.
+ * Source: "Image-GS" (arXiv 2407.01866); Efraimidis and Spirakis 2006 (keys -ln(U)/p); Salmon et al. 2011.
  */
 #ifndef TS_CL_MODELS_IMAGEGS_INIT_H
 #define TS_CL_MODELS_IMAGEGS_INIT_H

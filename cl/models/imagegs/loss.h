@@ -3,7 +3,7 @@
  *
  * L = l1 mean|x-y| + l2 mean (x-y)^2 + ls (1 - SSIM), on unclamped x. Means go to the status words of
  * splat.h, so a step needs no read. Shapes: planes as ts_gs_planes. Thread: the queue's.
- * Source: the spec's §8, §14; SSIM: Wang et al. 2004, 11 x 11 Gaussian window, zero padding.
+ * Source: SSIM: Wang et al. 2004, 11 x 11 Gaussian window, zero padding.
  */
 #ifndef TS_CL_MODELS_IMAGEGS_LOSS_H
 #define TS_CL_MODELS_IMAGEGS_LOSS_H

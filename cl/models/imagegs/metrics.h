@@ -4,7 +4,7 @@
  * For final figures, posted pairs and POST /v1/image-metrics; the training loop's PSNR and SSIM come
  * from the device (loss.h). Pictures are [C,H,W] floats in display space, a the reference, b the
  * test. Thread: any.
- * Source: the spec's §14; Wang et al. 2003/2004; Andersson et al. 2020 (FLIP).
+ * Source: Wang et al. 2003/2004; Andersson et al. 2020 (FLIP).
  */
 #ifndef TS_CL_MODELS_IMAGEGS_METRICS_H
 #define TS_CL_MODELS_IMAGEGS_METRICS_H

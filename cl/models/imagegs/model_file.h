@@ -1,7 +1,6 @@
 /*
  * A fitted picture as a file: safetensors with float parameters (and, in checkpoints, Adam's
  * moments), or with quantised codes. Thread: any.
- * Source: the spec's §17.1.
  */
 #ifndef TS_CL_MODELS_IMAGEGS_MODEL_FILE_H
 #define TS_CL_MODELS_IMAGEGS_MODEL_FILE_H

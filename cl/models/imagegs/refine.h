@@ -6,7 +6,7 @@
  *   while (ts_gs_refine_running(refine)) ts_gs_refine_slice(refine, 16, err);
  *
  * With adaptive_mode joint the increments go into one model instead, at the error inside the bad
- * patches, and training goes on. Thread: the queue's. Source: the spec's §15.
+ * patches, and training goes on. Thread: the queue's.
  */
 #ifndef TS_CL_MODELS_IMAGEGS_REFINE_H
 #define TS_CL_MODELS_IMAGEGS_REFINE_H

@@ -1,7 +1,7 @@
 /*
  * The fitter's rules that are plain arithmetic: when frames are captured, when the learning rate
  * decays, how many Gaussians are added, sizes, patches, scores, texts. No device, no state elsewhere.
- * Source: the spec's §9.3, §10, §15, §16, §20; tests/golden/image-gs/tables.json.
+ * Source: "Image-GS" (arXiv 2407.01866); tests/golden/image-gs/tables.json.
  */
 #ifndef TS_CL_MODELS_IMAGEGS_RULES_H
 #define TS_CL_MODELS_IMAGEGS_RULES_H

@@ -10,7 +10,7 @@
  *   planes      C pictures with a border of zeros, laid out as ts_gs_planes says
  *
  * Thread: the one of the queue given at creation.
- * Source: the spec's §4, §6, §7, §9; "Image-GS" (arXiv 2407.01866).
+ * Source: "Image-GS" (arXiv 2407.01866).
  */
 #ifndef TS_CL_MODELS_IMAGEGS_SPLAT_H
 #define TS_CL_MODELS_IMAGEGS_SPLAT_H

@@ -2,7 +2,7 @@
  * Arithmetic with latents: the seeded numbers that mean the same picture everywhere, directions,
  * interpolation, grids and paths. Plain host arithmetic; no device.
  *
- * Source: specs of the decoder explorer §4 and §6; the browser's client implements the same.
+ * The browser's client implements the same.
  */
 #ifndef TS_CL_MODELS_VAE_LATENT_H
 #define TS_CL_MODELS_VAE_LATENT_H
