@@ -546,11 +546,6 @@ uint64_t ts_conn_bytes_out(const ts_conn *c)
     return c->bytes_out;
 }
 
-int64_t ts_conn_progress_us(const ts_conn *c)
-{
-    return c->progress_us;
-}
-
 void ts_conn_pause_reading(ts_conn *c, bool pause)
 {
     if (c->paused == pause || c->closing || c->dead)

@@ -121,7 +121,3 @@ size_t ts_encode_depth(ts_encode_pool *pool)
     return ts_chan_depth(pool->jobs);
 }
 
-int ts_encode_threads(const ts_encode_pool *pool)
-{
-    return pool->n;
-}

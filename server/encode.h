@@ -36,7 +36,6 @@ void ts_encode_pool_destroy(ts_encode_pool *pool);
 /** False: the pool is stopping, `done` will not be called. */
 bool ts_encode_submit(ts_encode_pool *pool, ts_encode_job *job);
 size_t ts_encode_depth(ts_encode_pool *pool);
-int ts_encode_threads(const ts_encode_pool *pool);
 
 #ifdef __cplusplus
 }

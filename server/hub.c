@@ -513,20 +513,6 @@ void ts_stream_touch(ts_stream *s)
     pthread_mutex_unlock(&s->hub->hub_lock);
 }
 
-void ts_stream_count_drop(ts_stream *s, const char *reason)
-{
-    static const char *const names[] = {
-#define X(name, text) text,
-        TS_DROP_MAP(X)
-#undef X
-    };
-    pthread_mutex_lock(&s->hub->hub_lock);
-    for (int i = 0; i < N_DROP_REASONS; i++)
-        if (!strcmp(names[i], reason))
-            s->counters.dropped[i]++;
-    pthread_mutex_unlock(&s->hub->hub_lock);
-}
-
 static bool follows(const ts_stream *s, const char *tensor)
 {
     if (s->source && s->source->ops->depends && s->source->ops->depends(s->source->state, tensor))

@@ -76,8 +76,6 @@ bool ts_stream_busy(ts_stream *stream);
 void ts_stream_touch(ts_stream *stream);
 /** Tell every watcher what happened ("ended"), for sources. Thread: any, without hub_lock. */
 void ts_stream_tell(ts_stream *stream, const char *event);
-/** Count what a source lost of its own accord ("budget", "memory"). */
-void ts_stream_count_drop(ts_stream *stream, const char *reason);
 /**
  * Give a pushed frame to the source, waiting up to `timeout_us` for its turn where the drop budget
  * asks for it. *step (may be NULL) is the frame's. Errors: TS_E_BACKPRESSURE, TS_E_OPTION (not a

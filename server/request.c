@@ -122,11 +122,6 @@ void ts_request_finish(ts_request *req)
 
 /* ---- what handlers read ---- */
 
-const char *ts_request_method(const ts_request *req)
-{
-    return req->method;
-}
-
 const char *ts_request_path(const ts_request *req)
 {
     return req->path;

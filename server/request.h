@@ -32,7 +32,6 @@ enum {
     TS_SCOPE_PUBLIC = 16 /* of a route: no token, but the loopback and Host rules hold */
 };
 
-const char *ts_request_method(const ts_request *req);
 const char *ts_request_path(const ts_request *req);
 /** A decoded part of the path by its name in the route's pattern ("name" of /v1/tensors/{name}). */
 const char *ts_request_param(const ts_request *req, const char *name);

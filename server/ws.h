@@ -121,8 +121,6 @@ size_t ts_conn_socket_queued(const ts_conn *conn);
 int64_t ts_conn_network_rtt_us(const ts_conn *conn);
 /** Octets the socket has taken so far. */
 uint64_t ts_conn_bytes_out(const ts_conn *conn);
-/** When something was last sent or nothing was waiting (monotonic). */
-int64_t ts_conn_progress_us(const ts_conn *conn);
 /** Stop or go on reading; what was read already is still handed out. */
 void ts_conn_pause_reading(ts_conn *conn, bool pause);
 /** Ask for endpoint->due at `when_us` (INT64_MAX: never); the earlier of this and the last call's. */

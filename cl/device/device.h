@@ -107,8 +107,6 @@ TS_CHECKED ts_status ts_queue_create(ts_device *device, const char *name, ts_que
 /** Finish and free. NULL is fine. */
 void ts_queue_destroy(ts_queue *queue);
 ts_device *ts_queue_device(ts_queue *queue);
-/** Send what is enqueued to the device, without waiting. */
-void ts_queue_flush(ts_queue *queue);
 /** Wait until everything enqueued is done; what it wrote may then be used by any queue. */
 TS_CHECKED ts_status ts_queue_finish(ts_queue *queue, ts_error *err);
 

@@ -172,11 +172,6 @@ static void end_wait(ts_queue *queue)
         atomic_store(&queue->device->slots[queue->slot].waiting_since_us, 0);
 }
 
-void ts_queue_flush(ts_queue *queue)
-{
-    (void)clFlush(queue->cl);
-}
-
 ts_status ts_queue_finish(ts_queue *queue, ts_error *err)
 {
     ts_status st = ts_queue_enter(queue, err);

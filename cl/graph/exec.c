@@ -25,6 +25,7 @@ struct ts_graph_exec {
     ts_value *values; /* [n_values]; constants are the graph's own */
     int *uses;        /* left in this run */
     bool *fixed;      /* constants, and what follows from them */
+    ts_shape *shapes; /* of the inputs of the last run: the pool holds what they took */
     ts_graph_pool pool;
 };
 
@@ -99,7 +100,8 @@ ts_status ts_graph_exec_create(ts_ops *ops, ts_graph *graph, ts_graph_exec **out
     x->values = calloc(graph->n_values + 1, sizeof *x->values);
     x->uses = calloc(graph->n_values + 1, sizeof *x->uses);
     x->fixed = calloc(graph->n_values + 1, sizeof *x->fixed);
-    ts_status st = x->nodes && x->values && x->uses && x->fixed
+    x->shapes = calloc(graph->n_inputs + 1, sizeof *x->shapes);
+    ts_status st = x->nodes && x->values && x->uses && x->fixed && x->shapes
                        ? find_ops(x, err)
                        : ts_fail(err, TS_E_NO_MEMORY, "%zu nodes", graph->n_nodes);
     if (st == TS_OK)
@@ -129,12 +131,8 @@ void ts_graph_exec_destroy(ts_graph_exec *x)
     free(x->values);
     free(x->uses);
     free(x->fixed);
+    free(x->shapes);
     free(x);
-}
-
-uint64_t ts_graph_exec_peak(const ts_graph_exec *x)
-{
-    return x->pool.peak;
 }
 
 /* ---- running ---- */
@@ -269,13 +267,25 @@ static ts_status take_output(ts_graph_exec *x, int v, ts_value *out, ts_error *e
     return st;
 }
 
+/* Memory of other sizes is of no use any more. */
+static void fit_pool(ts_graph_exec *x, const ts_value *inputs)
+{
+    bool same = true;
+    for (size_t i = 0; i < x->graph->n_inputs; i++) {
+        same = same && ts_shape_equal(&x->shapes[i], &inputs[i].shape);
+        x->shapes[i] = inputs[i].shape;
+    }
+    if (!same)
+        ts_graph_pool_drain(&x->pool);
+}
+
 ts_status ts_graph_exec_run(ts_graph_exec *x, ts_value *inputs, const int *wanted, size_t n_wanted,
                             ts_value *outputs, ts_error *err)
 {
     const ts_graph *g = x->graph;
     memset(outputs, 0, n_wanted * sizeof *outputs);
     find_needed(x, wanted, n_wanted);
-    x->pool.bytes = 0;
+    fit_pool(x, inputs);
     ts_status st = bind_inputs(x, inputs, err);
     for (size_t i = 0; i < g->n_nodes && st == TS_OK; i++) {
         if (!x->nodes[i].needed)
@@ -294,5 +304,7 @@ ts_status ts_graph_exec_run(ts_graph_exec *x, ts_value *inputs, const int *wante
     for (size_t v = 0; v < g->n_values; v++)
         if (!x->fixed[v])
             drop(x, &x->values[v]);
+    if (st != TS_OK) /* it may have been memory: keep none from others */
+        ts_graph_pool_drain(&x->pool);
     return st;
 }

@@ -35,9 +35,6 @@ void ts_graph_exec_destroy(ts_graph_exec *exec);
 TS_CHECKED ts_status ts_graph_exec_run(ts_graph_exec *exec, ts_value *inputs, const int *wanted,
                                        size_t n_wanted, ts_value *outputs, ts_error *err);
 
-/** Most activation bytes alive at once so far. */
-uint64_t ts_graph_exec_peak(const ts_graph_exec *exec);
-
 #ifdef __cplusplus
 }
 #endif

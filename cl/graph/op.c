@@ -106,10 +106,6 @@ ts_status ts_graph_pool_take(ts_graph_pool *pool, ts_ops *ops, size_t bytes, ts_
     } else {
         st = ts_buffer_create(ts_ops_device(ops), bytes ? bytes : 4, out, err);
     }
-    if (st == TS_OK) {
-        pool->bytes += ts_buffer_bytes(*out);
-        pool->peak = pool->bytes > pool->peak ? pool->bytes : pool->peak;
-    }
     return st;
 }
 
@@ -117,12 +113,10 @@ void ts_graph_pool_give(ts_graph_pool *pool, ts_buffer *buffer)
 {
     if (!buffer)
         return;
-    size_t bytes = ts_buffer_bytes(buffer);
     if (!ts_buffer_unique(buffer)) { /* a view of it is still in use */
         ts_buffer_unref(buffer);
         return;
     }
-    pool->bytes -= bytes < pool->bytes ? bytes : pool->bytes;
     if (pool->n == pool->capacity) {
         size_t capacity = pool->capacity ? pool->capacity * 2 : 32;
         ts_buffer **more = ts_realloc_array(pool->idle, capacity, sizeof(ts_buffer *));

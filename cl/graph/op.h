@@ -33,14 +33,13 @@ typedef struct ts_node_state {
 typedef struct ts_graph_pool {
     ts_buffer **idle;
     size_t n, capacity;
-    uint64_t bytes, peak; /* taken and not given back */
 } ts_graph_pool;
 
 TS_CHECKED ts_status ts_graph_pool_take(ts_graph_pool *pool, ts_ops *ops, size_t bytes,
                                         ts_buffer **out, ts_error *err);
 /** Takes over the caller's reference. */
 void ts_graph_pool_give(ts_graph_pool *pool, ts_buffer *buffer);
-/** Unref what is idle; the queue must be finished. */
+/** Give what is idle back to the device, which waits with it for the queue. */
 void ts_graph_pool_drain(ts_graph_pool *pool);
 
 typedef struct ts_node_call {

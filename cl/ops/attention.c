@@ -34,11 +34,6 @@ ts_heads ts_heads_in_rows(int64_t rows, int64_t heads, int64_t width)
     return (ts_heads){.batch = rows * heads * width, .head = width, .row = heads * width};
 }
 
-ts_heads ts_heads_apart(int64_t rows, int64_t heads, int64_t width)
-{
-    return (ts_heads){.batch = rows * heads * width, .head = rows * width, .row = width};
-}
-
 static ts_status check(const ts_attention *a, const ts_arr *q, const ts_arr *k, const ts_arr *v,
                        const ts_arr *y, ts_error *err)
 {

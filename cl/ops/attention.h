@@ -17,8 +17,6 @@ typedef struct ts_heads {
 } ts_heads;
 /** [B,rows,heads,width]: heads side by side in a row, as a projection leaves them. */
 ts_heads ts_heads_in_rows(int64_t rows, int64_t heads, int64_t width);
-/** [B,heads,rows,width]. */
-ts_heads ts_heads_apart(int64_t rows, int64_t heads, int64_t width);
 
 typedef struct ts_attention {
     int64_t batch, heads, kv_heads; /* kv_heads divides heads; 0: as heads */

@@ -120,11 +120,6 @@ void ts_conv_destroy(ts_conv *conv)
     free(conv);
 }
 
-const ts_conv_geometry *ts_conv_get_geometry(const ts_conv *conv)
-{
-    return &conv->g;
-}
-
 size_t ts_conv_bytes(const ts_conv *conv)
 {
     return ts_arr_bytes(&conv->data) + (conv->has_bias ? ts_arr_bytes(&conv->bias) : 0);

@@ -37,7 +37,6 @@ typedef struct ts_conv ts_conv;
 TS_CHECKED ts_status ts_conv_create(ts_ops *ops, const ts_conv_geometry *geometry, const float *w,
                                     const float *bias, ts_conv **out, ts_error *err);
 void ts_conv_destroy(ts_conv *conv); /* NULL is fine */
-const ts_conv_geometry *ts_conv_get_geometry(const ts_conv *conv);
 size_t ts_conv_bytes(const ts_conv *conv);
 
 /** Shape of y for an input of shape `x` (rank 4 or 5). Errors: TS_E_SHAPE. */

@@ -60,11 +60,6 @@ void ts_sort_destroy(ts_sort *sort)
     free(sort);
 }
 
-size_t ts_sort_capacity(const ts_sort *sort)
-{
-    return sort->capacity;
-}
-
 typedef struct pairs {
     ts_buffer *keys, *values;
 } pairs;

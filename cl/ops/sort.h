@@ -22,7 +22,6 @@ typedef struct ts_sort ts_sort;
 TS_CHECKED ts_status ts_sort_create(ts_device *device, size_t capacity, ts_sort **out,
                                     ts_error *err);
 void ts_sort_destroy(ts_sort *sort); /* NULL is fine */
-size_t ts_sort_capacity(const ts_sort *sort);
 
 /**
  * Sort the first count[at] pairs in place by key, equal keys in their old order. More than the

@@ -212,11 +212,6 @@ ts_status ts_upload_append(ts_upload *up, const void *data, size_t len, ts_error
     return TS_OK;
 }
 
-uint64_t ts_upload_received(const ts_upload *up)
-{
-    return up->received;
-}
-
 /* Give everything but the buffer back; what was written is then on the device. */
 static ts_status release(ts_upload *up, ts_error *err)
 {

@@ -38,8 +38,6 @@ TS_CHECKED ts_status ts_upload_begin(ts_uploader *uploader, const ts_layout *lay
 /** Errors: TS_E_SIZE (more than the layout has room for). */
 TS_CHECKED ts_status ts_upload_append(ts_upload *upload, const void *data, size_t len,
                                       ts_error *err);
-/** Bytes that came so far. */
-uint64_t ts_upload_received(const ts_upload *upload);
 /**
  * The tensor, in C order, its contents finished. Frees the upload in every case.
  * Errors: TS_E_SIZE (bytes are missing), device errors.

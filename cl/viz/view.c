@@ -146,12 +146,6 @@ ts_status ts_view_parse(const json_t *object, ts_view **out, ts_error *err)
     return TS_OK;
 }
 
-ts_view *ts_view_ref(ts_view *view)
-{
-    __atomic_add_fetch(&view->refs, 1, __ATOMIC_RELAXED);
-    return view;
-}
-
 void ts_view_unref(ts_view *view)
 {
     if (!view || __atomic_sub_fetch(&view->refs, 1, __ATOMIC_ACQ_REL) != 0)

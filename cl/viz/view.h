@@ -18,7 +18,6 @@ typedef struct ts_view ts_view;
 
 /** `object` NULL or {} is the default view. Owner: caller has one reference. */
 TS_CHECKED ts_status ts_view_parse(const json_t *object, ts_view **out, ts_error *err);
-ts_view *ts_view_ref(ts_view *view);
 void ts_view_unref(ts_view *view); /* NULL is fine */
 /** The folded JSON object (borrowed, do not change). */
 const json_t *ts_view_json(const ts_view *view);

@@ -90,6 +90,22 @@ def test_external_data_stay_inside(server, location):
     assert r.status_code == 400
 
 
+def test_a_batch_that_does_not_fit_harms_no_other(start_server):
+    server = start_server("--max-device-bytes", "3M", "--no-builtin-models")
+    folder = GOLDEN / "unet"
+    assert upload(server, "unet", {"model.onnx": (folder / "model.onnx").read_bytes()}).status_code == 201
+    image = np.load(folder / "run0.in.image.npy")
+    head = {"inputs": [{"name": "image", "shape": [8, *image.shape[1:]], "datatype": "FP32",
+                        "parameters": {"binary_data_size": 8 * image.nbytes}}]}
+    text = json.dumps(head).encode()
+    for _ in range(3):
+        r = server.post("/v2/models/unet/infer", data=text + image.tobytes() * 8,
+                        headers={"Inference-Header-Content-Length": str(len(text)), "Content-Type": "application/octet-stream"})
+        assert r.status_code == 507 and "device memory" in r.json()["error"]
+        np.testing.assert_allclose(infer(server, "unet", {"image": image})["logits"], np.load(folder / "run0.out.logits.npy"),
+                                   rtol=1e-3, atol=1e-4)
+
+
 @pytest.fixture(scope="module")
 def onnx_data():
     """backend/test/data of onnx 1.17.0, from its wheel; skipped where the package index cannot be reached."""

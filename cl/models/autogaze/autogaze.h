@@ -35,7 +35,6 @@ TS_CHECKED ts_status ts_autogaze_load(ts_ops *ops, const char *directory, const 
 ts_autogaze *ts_autogaze_ref(ts_autogaze *weights);
 void ts_autogaze_unref(ts_autogaze *weights); /* NULL is fine */
 const ts_autogaze_config *ts_autogaze_get_config(const ts_autogaze *weights);
-const ts_autogaze_processor *ts_autogaze_get_processor(const ts_autogaze *weights);
 /** The weights of a loaded model of this kind, or NULL. */
 ts_autogaze *ts_autogaze_of(ts_model *model);
 

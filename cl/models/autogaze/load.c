@@ -296,11 +296,6 @@ const ts_autogaze_config *ts_autogaze_get_config(const ts_autogaze *a)
     return &a->c;
 }
 
-const ts_autogaze_processor *ts_autogaze_get_processor(const ts_autogaze *a)
-{
-    return &a->p;
-}
-
 ts_autogaze_limits ts_autogaze_limits_default(const ts_autogaze *a)
 {
     const ts_autogaze_config *c = &a->c;

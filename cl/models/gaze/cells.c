@@ -28,14 +28,6 @@ ts_status ts_gaze_geometry_parse(const char *name, ts_gaze_geometry *out, ts_err
     return ts_fail(err, TS_E_OPTION, "geometry: no '%s'; native, deduplicated or effective", name);
 }
 
-const char *ts_gaze_geometry_name(ts_gaze_geometry geometry)
-{
-    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
-        if (names[i].geometry == geometry)
-            return names[i].name;
-    return "native";
-}
-
 void ts_gaze_shapes_finish(ts_gaze_shapes *shapes)
 {
     free(shapes->rects);

@@ -45,7 +45,6 @@ typedef enum ts_gaze_geometry {
 
 /** Find a geometry by name or alias. Errors: TS_E_OPTION lists the valid ones. */
 TS_CHECKED ts_status ts_gaze_geometry_parse(const char *name, ts_gaze_geometry *out, ts_error *err);
-const char *ts_gaze_geometry_name(ts_gaze_geometry geometry);
 
 /** Rectangles to draw, in drawing order (coarse to fine, stable), and the colour of each. */
 typedef struct ts_gaze_shapes {

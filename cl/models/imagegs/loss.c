@@ -200,11 +200,6 @@ ts_buffer *ts_gs_loss_grad(ts_gs_loss *l)
     return l->grad;
 }
 
-ts_buffer *ts_gs_loss_target(ts_gs_loss *l)
-{
-    return l->shown_target;
-}
-
 ts_buffer *ts_gs_loss_shown(ts_gs_loss *l)
 {
     return l->shown;

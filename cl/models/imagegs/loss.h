@@ -31,9 +31,8 @@ TS_CHECKED ts_status ts_gs_loss_create(ts_queue *queue, const ts_gs_planes *plan
                                        ts_gs_loss **out, ts_error *err);
 void ts_gs_loss_destroy(ts_gs_loss *loss); /* NULL is fine */
 size_t ts_gs_loss_bytes(const ts_gs_loss *loss);
-/** dL/dx of the last ts_gs_loss_gradient(), the display target, the last rendering shown (borrowed). */
+/** dL/dx of the last ts_gs_loss_gradient(), the last rendering shown (borrowed). */
 ts_buffer *ts_gs_loss_grad(ts_gs_loss *loss);
-ts_buffer *ts_gs_loss_target(ts_gs_loss *loss);
 ts_buffer *ts_gs_loss_shown(ts_gs_loss *loss);
 
 /** The gradient, and the means of |x-y|, (x-y)^2, SSIM into `status` (frozen if one is not finite). */

@@ -309,11 +309,6 @@ ts_buffer *ts_gs_splat_status(ts_gs_splat *splat)
     return splat->status;
 }
 
-size_t ts_gs_splat_entries(const ts_gs_splat *splat)
-{
-    return splat->geo.capacity;
-}
-
 size_t ts_gs_splat_bytes(const ts_gs_splat *splat)
 {
     return splat->bytes;

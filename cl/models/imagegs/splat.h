@@ -101,7 +101,6 @@ const ts_gs_planes *ts_gs_splat_planes(const ts_gs_splat *splat);
 /** The rendered planes, and the status words (borrowed). */
 ts_buffer *ts_gs_splat_image(ts_gs_splat *splat);
 ts_buffer *ts_gs_splat_status(ts_gs_splat *splat);
-size_t ts_gs_splat_entries(const ts_gs_splat *splat);
 /** Device bytes that the object holds. */
 size_t ts_gs_splat_bytes(const ts_gs_splat *splat);
 
